@@ -1,0 +1,53 @@
+"""jrank: the ranking library of the JAX ecosystem.
+
+Everything between raw scores and a served ranker: differentiable sorting (``soft``), ranking losses, metrics and the
+transformations between them, late interaction (``maxsim``), fusion, retrieval, evaluation, Flax models, training, export
+to ONNX and serving. Names are loaded when they are first used, so ``import jrank`` costs next to nothing.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+# The rooms of the house.
+_PACKAGES = (
+    "cli",
+    "data",
+    "evaluation",
+    "export",
+    "fusion",
+    "losses",
+    "maxsim",
+    "metrics",
+    "models",
+    "plot",
+    "retrieval",
+    "runs",
+    "serving",
+    "soft",
+    "stats",
+    "text",
+    "training",
+    "transforms",
+)
+
+# The names used most, and where each is defined. None may equal the name of a file or package in this folder: the import
+# of that file would rebind it.
+_NAMES = {
+}
+
+__all__ = ["__version__", *_PACKAGES, *_NAMES]
+
+
+def __getattr__(name: str):
+    if name in _PACKAGES:
+        return importlib.import_module(f"jrank.{name}")
+    if name in _NAMES:
+        value = getattr(importlib.import_module(_NAMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'jrank' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,84 @@
+"""The strict universe that every test runs in, and the fixtures that several rooms share."""
+
+import json
+import os
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# Before jax is imported: no accelerator is taken by accident, and nothing looks for a display or a hub.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+import jaxtyping  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+# Values are drawn at fixed shapes, so that nothing recompiles; the first call compiles, so there is no deadline.
+hypothesis.settings.register_profile(
+    "fast", deadline=None, max_examples=20, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
+)
+hypothesis.settings.register_profile("full", deadline=None, max_examples=300)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+PURE_MATHS = ("soft", "metrics", "losses", "transforms", "maxsim")
+
+
+@pytest.fixture(autouse=True)
+def strict_promotion(request):
+    """No silent change of dtype in the pure-maths rooms (optax cannot run under it)."""
+    parts = pathlib.Path(str(request.node.path)).relative_to(ROOT).parts
+    if len(parts) > 1 and parts[1] in PURE_MATHS:
+        with jax.numpy_dtype_promotion("strict"):
+            yield
+    else:
+        yield
+
+
+@pytest.fixture
+def x64():
+    """64-bit floats and integers for one test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def mesh8():
+    """A mesh of 8 simulated CPU devices, axis "data"."""
+    from jrank.sharding import make_mesh
+
+    return make_mesh({"data": 8}, devices=jax.devices("cpu")[:8])
+
+
+@pytest.fixture
+def unchecked():
+    """Runtime type checks off, to see what users see who hand in something wrong."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    """The collections beside the project; tests with the marker ``data`` use it."""
+    place = pathlib.Path(os.environ.get("JRANK_DATA", ROOT.parent / "shared" / "data"))
+    if not place.is_dir():
+        pytest.skip(f"no data directory at {place}; JRANK_DATA names another place")
+    return place
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Read a file of expected values from tests/golden."""
+
+    def read(name):
+        return json.loads((ROOT / "tests" / "golden" / name).read_text())
+
+    return read
