@@ -33,8 +33,7 @@ _PACKAGES = (
 
 # The names used most, and where each is defined. None may equal the name of a file or package in this folder: the import
 # of that file would rebind it.
-_NAMES = {
-}
+_NAMES = {}
 
 __all__ = ["__version__", *_PACKAGES, *_NAMES]
 

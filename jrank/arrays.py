@@ -98,9 +98,7 @@ def as_mask(where: Any, shape: tuple[int, ...], name: str = "where") -> Array | 
     mask = as_array(where, name)
     if mask.dtype != jnp.bool_:
         mask = mask != 0
-    if mask.ndim > len(shape) or any(
-        m not in (1, s) for m, s in zip(mask.shape[::-1], shape[::-1], strict=False)
-    ):
+    if mask.ndim > len(shape) or any(m not in (1, s) for m, s in zip(mask.shape[::-1], shape[::-1], strict=False)):
         raise ValueError(f"{name} has shape {mask.shape}, which does not fit the shape {shape} of the scores")
     if mask.shape != shape:
         mask = jnp.broadcast_to(mask.reshape((1,) * (len(shape) - mask.ndim) + mask.shape), shape)
@@ -119,7 +117,7 @@ def accumulator_dtype(dtype: Any) -> Any:
     return jnp.float32 if jnp.finfo(dtype).bits < 32 else jnp.dtype(dtype).type
 
 
-def neutralise(x: Array, where: Array | None, fill: float = 0.0) -> Array:
+def neutralise(x: Array, where: Array | None, fill: float | int = 0) -> Array:
     """Put ``fill`` at masked places, so that nothing there reaches a value or a gradient.
 
     Args:
@@ -161,7 +159,9 @@ def masked_mean(x: Array, where: Array | None, axis: int = -1, *, keepdims: bool
     return masked_sum(x, where, axis, keepdims=keepdims) / count
 
 
-def masked_max(x: Array, where: Array | None, axis: int = -1, *, keepdims: bool = False, empty: float = 0.0) -> Array:
+def masked_max(
+    x: Array, where: Array | None, axis: int = -1, *, keepdims: bool = False, empty: float | int = 0
+) -> Array:
     """Maximum over the valid places; ``empty`` where there is none.
 
     Args:
@@ -238,7 +238,8 @@ def ordered_key(x: Array) -> Array:
       x: floats; float16 and bfloat16 are widened to float32.
 
     Returns:
-      int32, or int64 for float64. -0 and +0 get one key; every NaN gets the largest, above +inf.
+      int32, or int64 for float64. -0 and +0 get one key, and so do subnormal numbers where the device flushes them to 0;
+      every NaN gets the largest, above +inf.
 
     >>> ordered_key(jnp.array([-jnp.inf, -1.0, 0.0, 2.0])).tolist() == sorted(
     ...     ordered_key(jnp.array([-jnp.inf, -1.0, 0.0, 2.0])).tolist())
@@ -281,6 +282,7 @@ def sort_order(x: Array, *, descending: bool = False, where: Array | None = None
     if where is None:
         return lax.sort((key, position), dimension=-1, num_keys=1, is_stable=True)[1]
     masked = (~where).astype(jnp.int32)
+    key = neutralise(key, where)
     return lax.sort((masked, key, position), dimension=-1, num_keys=2, is_stable=True)[2]
 
 

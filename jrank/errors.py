@@ -223,7 +223,6 @@ class MissingExtraError(JrankError, ImportError):
         MISSING = "missing"
 
 
-
 def require(module: str, extra: str) -> ModuleType:
     """Import an optional module, or say which line installs it.
 

@@ -191,7 +191,9 @@ def read_json(path: str | os.PathLike, *, max_bytes: int = MAX_JSON) -> Any:
     try:
         return json.loads(data)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8", reason="encoding", hint="save it as UTF-8") from None
+        raise DataError(
+            f"{path}: byte {error.start} is not UTF-8", reason="encoding", hint="save it as UTF-8"
+        ) from None
     except (json.JSONDecodeError, RecursionError) as error:
         where = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
         raise DataError(f"{path}: not JSON: {where}", reason="malformed") from None
@@ -232,7 +234,9 @@ def read_lines(
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 raise DataError(
-                    f"{path}, line {number}: byte {error.start} is not UTF-8", reason="encoding", hint="save it as UTF-8"
+                    f"{path}, line {number}: byte {error.start} is not UTF-8",
+                    reason="encoding",
+                    hint="save it as UTF-8",
                 ) from None
             yield number, text.rstrip("\r\n")
 
