@@ -172,6 +172,7 @@ class ModelError(JrankError, ValueError):
         INVALID_INPUT = "invalid_input"
         INVALID_WEIGHTS = "invalid_weights"
         NOT_FOUND = "not_found"
+        TOO_LONG = "too_long"
         UNKNOWN_FAMILY = "unknown_family"
 
 
