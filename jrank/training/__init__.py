@@ -1,1 +1,20 @@
-"""TODO."""
+"""Training: one loop, and the functions that train jrank's models in it.
+
+A loss is a pure function of parameters, batch and key; the loop compiles one update and repeats it.
+
+>>> import jax.numpy as jnp
+>>> from jrank import training
+>>> def loss_fn(params, batch, key):
+...     return jnp.mean((batch["x"] @ params["w"] - batch["y"]) ** 2)
+>>> batch = {"x": jnp.eye(2), "y": jnp.array([1.0, -1.0])}
+>>> rate = training.warmup_schedule(0.1, 300, warmup=10)
+>>> result = training.fit({"w": jnp.zeros(2)}, loss_fn, [batch], steps=300, learning_rate=rate, progress=False)
+>>> result.model["w"].round(2).tolist()
+[1.0, -1.0]
+"""
+
+from jrank.training._history import Best, FitResult, History
+from jrank.training._loop import epoch_order, fit
+from jrank.training._schedules import decay_mask, warmup_schedule
+
+__all__ = ["Best", "FitResult", "History", "decay_mask", "epoch_order", "fit", "warmup_schedule"]
