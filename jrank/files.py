@@ -241,19 +241,16 @@ def read_lines(
             yield number, text.rstrip("\r\n")
 
 
-def _open(path: str | os.PathLike) -> IO[bytes]:
+def _open(path: str | os.PathLike) -> io.BufferedIOBase:
     path = Path(path)
     if not path.exists():
         raise DataError(f"there is no file {path}", reason="not_found", hint="check the path")
     if not path.is_file():
         raise DataError(f"{path} is not a regular file", reason="malformed", hint="name a file")
     try:
-        raw = path.open("rb")
+        return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", reason="not_found") from None
-    if path.suffix == ".gz":
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw))  # type: ignore[arg-type]
-    return raw
 
 
 def _guarded(path: str | os.PathLike, read) -> bytes:

@@ -57,7 +57,7 @@ def common_variance(*arrays: Array) -> tuple[Array, ...]:
     Returns:
       The arrays, each varying over the union of the axes.
     """
-    axes = [getattr(jax.typeof(a), "vma", frozenset()) for a in arrays]
+    axes = [_varying(a) for a in arrays]
     union = frozenset().union(*axes)
 
     def widen(array: Array, have: frozenset) -> Array:
@@ -65,6 +65,13 @@ def common_variance(*arrays: Array) -> tuple[Array, ...]:
         return lax.pcast(array, missing, to="varying") if missing else array
 
     return tuple(widen(a, have) for a, have in zip(arrays, axes, strict=True))
+
+
+def _varying(array: Array) -> frozenset:
+    kind = jax.typeof(array)
+    if hasattr(kind, "vma"):  # the name before jax 0.10
+        return kind.vma
+    return kind.manual_axis_type.varying
 
 
 def merge_top_k(scores: Array, ids: Array, k: int, axis_name: str) -> tuple[Array, Array]:
