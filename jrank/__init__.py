@@ -1,8 +1,8 @@
 """jrank: the ranking library of the JAX ecosystem.
 
 Everything between raw scores and a served ranker: differentiable sorting (``soft``), ranking losses, metrics and the
-transformations between them, late interaction (``maxsim``), fusion, retrieval, evaluation, Flax models, training, export
-to ONNX and serving. Names are loaded when they are first used, so ``import jrank`` costs next to nothing.
+transformations between them, late interaction (``maxsim``), fusion, retrieval, evaluation, Flax models, training,
+export to ONNX and serving. Names are loaded when they are first used, so ``import jrank`` costs next to nothing.
 """
 
 import importlib
@@ -31,8 +31,8 @@ _PACKAGES = (
     "transforms",
 )
 
-# The names used most, and where each is defined. None may equal the name of a file or package in this folder: the import
-# of that file would rebind it.
+# The names used most, and where each is defined. None may equal the name of a file or package in this folder: the
+# import of that file would rebind it.
 _NAMES = {}
 
 __all__ = ["__version__", *_PACKAGES, *_NAMES]

@@ -238,8 +238,8 @@ def ordered_key(x: Array) -> Array:
       x: floats; float16 and bfloat16 are widened to float32.
 
     Returns:
-      int32, or int64 for float64. -0 and +0 get one key, and so do subnormal numbers where the device flushes them to 0;
-      every NaN gets the largest, above +inf.
+      int32, or int64 for float64. -0 and +0 get one key, and so do subnormal numbers where the device flushes them
+      to 0; every NaN gets the largest, above +inf.
 
     >>> ordered_key(jnp.array([-jnp.inf, -1.0, 0.0, 2.0])).tolist() == sorted(
     ...     ordered_key(jnp.array([-jnp.inf, -1.0, 0.0, 2.0])).tolist())

@@ -1,8 +1,8 @@
 """Every error that jrank raises on purpose.
 
-Each area has one class. An instance carries ``reason``, a member of the class's ``Reason`` enumeration that programs can
-branch on, and ``hint``, the remedy that people read. The message says what came and what was expected; ``str(error)``
-is the message followed by the hint.
+Each area has one class. An instance carries ``reason``, a member of the class's ``Reason`` enumeration that programs
+can branch on, and ``hint``, the remedy that people read. The message says what came and what was expected;
+``str(error)`` is the message followed by the hint.
 
 >>> from jrank.errors import RetrieveError
 >>> try:
@@ -174,6 +174,7 @@ class ModelError(JrankError, ValueError):
         NOT_FOUND = "not_found"
         TOO_LONG = "too_long"
         UNKNOWN_FAMILY = "unknown_family"
+        UNWRITABLE = "unwritable"
 
 
 class TrainError(JrankError, ValueError):

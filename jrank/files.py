@@ -61,11 +61,11 @@ def ensure_directory(path: str | os.PathLike) -> Path:
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a file that appears at ``path`` only when the block ends without an error.
+    r"""Open a file that appears at ``path`` only when the block ends without an error.
 
     Args:
       path: where the file shall stand; an existing file is replaced.
-      mode: "w" for UTF-8 text with "\\n" line ends, "wb" for bytes.
+      mode: "w" for UTF-8 text with "\n" line ends, "wb" for bytes.
 
     Yields:
       The open file. Until the block ends it stands under another name in the same directory.

@@ -1,7 +1,7 @@
 """Array aliases and the protocols of the functions that users hand in.
 
-Letters in shapes: ``b`` batch, ``n`` items of a list, ``q`` query tokens, ``t`` document tokens, ``d`` dimensions, ``k``
-cut-off. Nobody needs to subclass a protocol: any function of that form will do.
+Letters in shapes: ``b`` batch, ``n`` items of a list, ``q`` query tokens, ``t`` document tokens, ``d`` dimensions,
+``k`` cut-off. Nobody needs to subclass a protocol: any function of that form will do.
 """
 
 from typing import Protocol, runtime_checkable
