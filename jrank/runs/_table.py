@@ -1,0 +1,251 @@
+"""What Run and Qrels share: a mapping of mappings for people, flat arrays for programs."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from numbers import Real
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from jrank.errors import DataError
+from jrank.runs import _formats
+from jrank.runs._ragged import list_of, offsets_of
+from jrank.runs._vocabulary import Vocabulary
+
+__all__ = ["Interned", "Table", "counted"]
+
+T = TypeVar("T", bound="Table")
+
+
+@dataclass(frozen=True, eq=False)
+class Interned:
+    """The arrays behind a Run or Qrels; read-only.
+
+    Attributes:
+      queries: the query ids.
+      offsets: int64 ``[queries + 1]``; the entries of query i stand at ``offsets[i]`` to ``offsets[i + 1]``.
+      codes: int32, the document of each entry, as a code of ``vocabulary``.
+      values: float64, the score or grade of each entry.
+      vocabulary: the document ids.
+    """
+
+    queries: tuple[str, ...]
+    offsets: np.ndarray
+    codes: np.ndarray
+    values: np.ndarray
+    vocabulary: Vocabulary
+
+    def __post_init__(self):
+        for array in (self.offsets, self.codes, self.values):
+            array.flags.writeable = False
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """How many entries each query has."""
+        return np.diff(self.offsets)
+
+    def keys(self, vocabulary_size: int | None = None) -> np.ndarray:
+        """Return one int64 per entry that tells query and document.
+
+        Args:
+          vocabulary_size: what the query number is multiplied with; that of the own vocabulary by default.
+        """
+        size = len(self.vocabulary) if vocabulary_size is None else vocabulary_size
+        return list_of(self.offsets) * np.int64(max(size, 1)) + self.codes
+
+
+class Table(Mapping[str, dict[str, Any]]):
+    """Query id -> document id -> number, immutable."""
+
+    # What the numbers are called, in messages.
+    _what: ClassVar[str] = "value"
+
+    def __init__(self, data: Mapping[str, Mapping[str, Any]]):
+        self._interned = _intern_mapping(data, type(self).__name__, self._what)
+        self._rows: dict[str, int] | None = None
+
+    @classmethod
+    def _from_interned(cls: type[T], interned: Interned) -> T:
+        table = cls.__new__(cls)
+        table._interned = interned
+        table._rows = None
+        return table
+
+    @classmethod
+    def _from_columns(cls: type[T], queries: list[str], documents: list[str], values: np.ndarray) -> T:
+        """Build from one entry per line, in any order; the caller has checked ids and values."""
+        names, rows = Vocabulary.intern(queries)
+        vocabulary, codes = Vocabulary.intern(documents)
+        return cls._from_codes(names.names, rows, vocabulary, codes, values)
+
+    @classmethod
+    def _from_codes(
+        cls: type[T],
+        queries: list[str],
+        rows: np.ndarray,
+        vocabulary: Vocabulary,
+        codes: np.ndarray,
+        values: np.ndarray,
+    ) -> T:
+        if len(rows) and np.any(rows[1:] < rows[:-1]):
+            order = np.argsort(rows, kind="stable")
+            rows, codes, values = rows[order], codes[order], values[order]
+        offsets = offsets_of(np.bincount(rows, minlength=len(queries)))
+        return cls._from_interned(Interned(tuple(queries), offsets, codes, values, vocabulary))
+
+    @property
+    def interned(self) -> Interned:
+        """The entries as flat arrays, in the order in which they were given."""
+        return self._interned
+
+    @property
+    def _row_of(self) -> dict[str, int]:
+        if self._rows is None:
+            queries = self._interned.queries
+            self._rows = dict(zip(queries, range(len(queries)), strict=True))
+        return self._rows
+
+    def _listed(self) -> Interned:
+        """The arrays in the order in which entries are shown."""
+        return self._interned
+
+    def _numbers(self, values: np.ndarray) -> list[Any]:
+        return values.tolist()
+
+    def __getitem__(self, query: str) -> dict[str, Any]:
+        row = self._row_of[query]
+        data = self._listed()
+        part = slice(data.offsets[row], data.offsets[row + 1])
+        names = data.vocabulary.names
+        return dict(zip([names[c] for c in data.codes[part].tolist()], self._numbers(data.values[part]), strict=True))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._interned.queries)
+
+    def __len__(self) -> int:
+        return len(self._interned.queries)
+
+    def __contains__(self, query: object) -> bool:
+        return query in self._row_of
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, type(self)):
+            return NotImplemented
+        if len(self) != len(other) or len(self._interned.codes) != len(other._interned.codes):
+            return False
+        return self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return plain dictionaries, ``{query id: {document id: number}}``."""
+        data = self._listed()
+        names = data.vocabulary.array[data.codes].tolist()
+        numbers = self._numbers(data.values)
+        bounds = data.offsets.tolist()
+        return {
+            query: dict(zip(names[start:stop], numbers[start:stop], strict=True))
+            for query, start, stop in zip(data.queries, bounds[:-1], bounds[1:], strict=True)
+        }
+
+    @classmethod
+    def read(cls: type[T], path: str | os.PathLike, *, format: str | None = None) -> T:
+        """Read a file.
+
+        Args:
+          path: the file, in UTF-8; ``.gz`` is decompressed.
+          format: "trec", "tsv" or "json"; None decides by the ending of the name, then by the first line.
+
+        Raises:
+          DataError: the file cannot be read or holds something else; the message names the line.
+        """
+        return _formats.read(cls, path, format)
+
+    def write(self, path: str | os.PathLike, *, format: str | None = None) -> None:
+        """Write a file, whole or not at all.
+
+        Args:
+          path: the file; ``.gz`` is compressed.
+          format: "trec", "tsv" or "json"; None decides by the ending of the name (``.json``, ``.tsv``, else TREC).
+
+        Raises:
+          DataError: the file cannot be written, or the format cannot hold an id.
+        """
+        _formats.write(self, path, format)
+
+
+def _intern_mapping(data: Any, kind: str, what: str) -> Interned:
+    if not isinstance(data, Mapping):
+        raise TypeError(
+            f"{kind} takes a mapping {{query id: {{document id: {what}}}}}, got {type(data).__name__}; "
+            f"files are read with {kind}.read(path)"
+        )
+    queries = tuple(data)
+    lists = list(data.values())
+    for query in queries:
+        if not isinstance(query, str):
+            raise TypeError(f"query ids must be str, got {type(query).__name__} {query!r}; write str({query!r})")
+    for query, items in zip(queries, lists, strict=True):
+        if not isinstance(items, Mapping):
+            raise TypeError(f"query {query!r}: expected a mapping {{document id: {what}}}, got {type(items).__name__}")
+    ids = list(chain.from_iterable(lists))
+    if any(not issubclass(t, str) for t in set(map(type, ids))):
+        query, bad = next((q, d) for q, items in zip(queries, lists, strict=True) for d in items if type(d) is not str)
+        raise TypeError(
+            f"query {query!r}: document ids must be str, got {type(bad).__name__} {bad!r}; write str({bad!r})"
+        )
+    numbers = chain.from_iterable([items.values() for items in lists])
+    values = _to_floats(list(numbers), lambda i: _entry(queries, lists, i), what)
+    lengths = np.fromiter(map(len, lists), np.int64, len(lists))
+    vocabulary, codes = Vocabulary.intern(ids)
+    return Interned(queries, offsets_of(lengths), codes, values, vocabulary)
+
+
+def _entry(queries: tuple[str, ...], lists: list[Mapping], index: int) -> str:
+    for query, items in zip(queries, lists, strict=True):
+        if index < len(items):
+            return f"query {query!r}, document {list(items)[index]!r}"
+        index -= len(items)
+    return "an entry"
+
+
+def _to_floats(numbers: list[Any], where: Any, what: str) -> np.ndarray:
+    try:
+        values = np.array(numbers) if numbers else np.zeros(0)
+    except ValueError:
+        values = np.zeros((), object)
+    if values.ndim != 1 or values.dtype.kind not in "fiub":
+        for index, number in enumerate(numbers):
+            # Zero-dimensional arrays of NumPy and JAX convert too; text never does.
+            if not isinstance(number, Real) and not (hasattr(number, "__float__") and getattr(number, "ndim", 1) == 0):
+                raise TypeError(f"{where(index)}: the {what} must be a number, got {type(number).__name__} {number!r}")
+        try:
+            values = np.array([float(number) for number in numbers])
+        except OverflowError:
+            raise DataError(f"a {what} is an integer beyond the range of float64", reason="invalid_value") from None
+    values = values.astype(np.float64, copy=False)
+    bad = np.isnan(values) | (values == np.inf)
+    if bad.any():
+        index = int(np.argmax(bad))
+        raise DataError(
+            f"{where(index)}: the {what} is {values[index]}, expected a finite number",
+            reason="invalid_value",
+            hint="leave the document out if it has none",
+        )
+    return values
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number with its noun.
+
+    Args:
+      number: how many.
+      one: the noun for one.
+      many: the noun for several; ``one`` with an "s" by default.
+
+    >>> counted(1, "query", "queries"), counted(2, "judgment")
+    ('1 query', '2 judgments')
+    """
+    return f"{number} {one if number == 1 else many or one + 's'}"
