@@ -1,1 +1,19 @@
-"""TODO."""
+"""Serving what was exported: ONNX Runtime and tokenizers, no jax.
+
+>>> import jrank.serving
+>>> print(*jrank.serving.__all__)
+CrossEncoder RerankHit
+
+``CrossEncoder.from_file(bundle)`` loads a directory that ``export.to_onnx`` wrote::
+
+    ranker = jrank.serving.CrossEncoder.from_file("bundle/")
+    ranker.score("what is jax?", "JAX is a library for array computing.")
+    for hit in ranker.rank("what is jax?", documents, top_k=3):
+        print(hit.score, hit.document)
+
+Nothing here imports jax: ``pip install --no-deps jrank`` with the packages of ``constraints-serving.txt`` is enough.
+"""
+
+from jrank.serving._cross_encoder import CrossEncoder, RerankHit
+
+__all__ = ["CrossEncoder", "RerankHit"]
