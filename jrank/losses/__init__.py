@@ -1,1 +1,23 @@
-"""TODO."""
+"""Ranking losses as pure functions of scores and labels.
+
+A loss says how much is wrong with the order of the scores; smaller is better. The last axis is the list of items,
+leading axes are a batch.
+
+>>> import jax
+>>> import jax.numpy as jnp
+>>> scores = jnp.array([[0.0, 1.0, 3.0], [1.0, 2.0, 0.0]])
+>>> labels = jnp.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+>>> print(f"{softmax_loss(scores, labels):.4f}")
+0.7887
+
+Gradients are those of JAX. What stands at a masked place never matters, and its gradient is 0.
+
+>>> where = jnp.array([[True, True, True], [True, True, False]])
+>>> print(jnp.array_str(jax.grad(softmax_loss)(scores, labels, where=where), precision=3))
+[[ 0.021  0.057 -0.078]
+ [-0.366  0.366  0.   ]]
+"""
+
+from jrank.losses._softmax import softmax_loss
+
+__all__ = ["softmax_loss"]

@@ -1,0 +1,107 @@
+"""Listwise losses over the softmax of the scores."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Float, Real, Shaped
+
+from jrank.arrays import as_floating, masked_logsumexp
+from jrank.metrics._lists import Fn, Lists, accepts, finish, prepare
+from jrank.types import Array, ArrayLike
+
+__all__ = ["clip_scores", "list_logsumexp", "softmax_loss"]
+
+
+def _identity(labels: Array, *, where: Array | None = None) -> Array:
+    return labels
+
+
+def clip_scores(scores: Array) -> Array:
+    """Make +inf the largest finite number, so that no difference of two infinite scores is taken.
+
+    Args:
+      scores: floating.
+    """
+    return jnp.where(scores == jnp.inf, jnp.asarray(jnp.finfo(scores.dtype).max, scores.dtype), scores)
+
+
+def list_logsumexp(scores: Array, lists: Lists) -> Array:
+    """Logarithm of the sum of the exponentials of each list, shifted by the maximum.
+
+    Args:
+      scores: floating, 0 at masked places.
+      lists: the lists.
+
+    Returns:
+      One value per list: 0 without a valid item, the lowest finite number where every score is -inf.
+    """
+    lowest = jnp.asarray(jnp.finfo(scores.dtype).min, scores.dtype)
+    if lists.slot is None:
+        return jnp.maximum(masked_logsumexp(scores, lists.where), lowest)
+    top = lax.stop_gradient(lists.max(scores))
+    top = jnp.where(jnp.isfinite(top), top, jnp.zeros_like(top))
+    live = scores > -jnp.inf
+    shifted = jnp.where(live, scores - lists.spread(top), jnp.zeros_like(scores))
+    total = lists.sum(jnp.where(live, jnp.exp(shifted), jnp.zeros_like(scores)))
+    some = total > 0
+    value = jnp.where(some, jnp.log(jnp.where(some, total, jnp.ones_like(total))) + top, lowest)
+    return value if lists.valid is None else jnp.where(lists.valid, value, jnp.zeros_like(value))
+
+
+def _targets(labels: Array, weights: Array | None, lists: Lists, segments: Any, label_fn: Fn) -> Array:
+    labels = labels if weights is None else labels * weights
+    options = {"segments": segments} if segments is not None and accepts(label_fn, "segments") else {}
+    targets = label_fn(labels, where=lists.where, **options)
+    return targets if lists.where is None else jnp.where(lists.where, targets, jnp.zeros_like(targets))
+
+
+def softmax_loss(
+    scores: Real[ArrayLike, "*batch n"],
+    labels: Shaped[ArrayLike, "*batch n"],
+    *,
+    where: Shaped[ArrayLike, "..."] | None = None,
+    segments: Shaped[ArrayLike, "*batch n"] | None = None,
+    weights: Shaped[ArrayLike, "*batch n"] | None = None,
+    label_fn: Fn = _identity,
+    reduce_fn: Fn | None = jnp.mean,
+) -> Float[Array, "..."]:
+    r"""Softmax cross-entropy: the listwise loss to start with.
+
+    .. math:: \ell(s, y) = -\sum_i w_i y_i \log \frac{\exp(s_i)}{\sum_j \exp(s_j)}
+
+    Args:
+      scores: larger is better; only their differences matter.
+      labels: non-negative grades, or probabilities.
+      where: True at real items. None: all are.
+      segments: ids of lists within a row, in any order.
+      weights: a factor for the label of each item.
+      label_fn: called as ``label_fn(labels, where=where)``, and with ``segments`` where it takes them, to make the
+        targets of the weighted labels; ``normalize_probabilities`` makes every list count the same.
+      reduce_fn: reduction over the lists; None returns one value per list.
+
+    Returns:
+      The reduced loss, at least 0; 0 for a list without a label above 0. A list without a valid item is left out of
+      means.
+
+    Raises:
+      LearnError: shapes differ.
+
+    Numerics: a score of -inf is probability 0: it costs +inf if its label is above 0 and nothing otherwise. +inf counts
+    as
+      the largest finite number. NaN makes the loss of its own list NaN. Half types are accumulated in float32.
+    Cost: O(n) time and memory, O(n log n) time with segments.
+    References: Cao et al. 2007, "Learning to rank: from pairwise approach to listwise approach"; Bruch et al. 2019, "An
+      analysis of the softmax cross entropy loss for learning-to-rank with binary relevance".
+
+    >>> print(f"{softmax_loss(jnp.array([2.0, 1.0, 3.0]), jnp.array([1.0, 0.0, 0.0])):.4f}")
+    1.4076
+    """
+    dtype = as_floating(scores, "scores").dtype
+    s, y, w, lists = prepare(scores, labels, where, segments, weights)
+    s = clip_scores(s)
+    targets = _targets(y, w, lists, segments, label_fn)
+    surprise = lists.spread(list_logsumexp(s, lists)) - s
+    # 0 * inf: an item that is not asked for costs nothing, wherever it stands.
+    asked = (targets != 0) | jnp.isnan(s)
+    return finish(lists.sum(jnp.where(asked, targets * jnp.where(asked, surprise, 0), 0)), lists, reduce_fn, dtype)

@@ -1,0 +1,283 @@
+"""Exact ranks and cut-offs, and the ranking that every metric is a sum over."""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Float, Int, Real, Shaped
+
+from jrank.arrays import as_floating, as_mask, ordered_key, segment_sum, take_last
+from jrank.errors import LearnError
+from jrank.metrics._lists import Fn, Lists, accepts, check_topn, iota_like, running_count, scatter_last
+from jrank.types import Array, ArrayLike
+
+__all__ = ["Ranking", "Ties", "cutoff", "rank_items", "ranks"]
+
+Ties = Literal["stable", "average", "worst", "best"]
+TIES = ("stable", "average", "worst", "best")
+
+
+def _descending_key(scores: Array, where: Array | None) -> Array:
+    """Integers that sort the best first, NaN as -inf, masked items last."""
+    low = jnp.asarray(-jnp.inf, scores.dtype)
+    key = ~ordered_key(jnp.where(jnp.isnan(scores), low, scores))
+    return key if where is None else jnp.where(where, key, jnp.asarray(jnp.iinfo(key.dtype).max, key.dtype))
+
+
+def _order(keys: list[Array]) -> tuple[Array, list[Array]]:
+    """Indices that sort by several keys, and the sorted keys."""
+    *sorted_keys, order = lax.sort((*keys, iota_like(keys[0])), dimension=-1, num_keys=len(keys), is_stable=True)
+    return order, sorted_keys
+
+
+def ranks(
+    scores: Real[ArrayLike, "*shape"],
+    *,
+    where: Shaped[ArrayLike, "..."] | None = None,
+    segments: Shaped[ArrayLike, "*shape"] | None = None,
+    axis: int = -1,
+    key: Array | None = None,
+) -> Int[Array, "*shape"]:
+    r"""1-based rank of every item; the largest score has rank 1.
+
+    Args:
+      scores: one score per item.
+      where: True at real items. Masked items come after all others.
+      segments: ids of lists within the axis, in any order; each is ranked by itself.
+      axis: the axis of the items.
+      key: a random key; ties are then in random order, otherwise in that of the input.
+
+    Returns:
+      int32 ranks.
+
+    Numerics: NaN ranks as -inf does, last. No gradient.
+    Cost: one sort, two with segments; O(n log n) time, O(n) memory.
+
+    >>> ranks(jnp.array([2.0, 1.0, 3.0, 0.5])).tolist()
+    [2, 3, 1, 4]
+    """
+    s = as_floating(scores, "scores")
+    mask = as_mask(where, s.shape)
+    if axis not in (-1, s.ndim - 1):
+        moved = [None if a is None else jnp.moveaxis(jnp.asarray(a), axis, -1) for a in (mask, segments)]
+        result = ranks(jnp.moveaxis(s, axis, -1), where=moved[0], segments=moved[1], key=key)
+        return jnp.moveaxis(result, -1, axis)
+    lists = Lists.of(mask, None if segments is None else jnp.asarray(segments), s.shape)
+    order, _, slot = _sorted(s, lists, "stable", None, key)
+    place = running_count(jnp.ones_like(order), slot)
+    return scatter_last(order, place)
+
+
+def _sorted(
+    scores: Array, lists: Lists, ties: str, value: Array | None, key: Array | None
+) -> tuple[Array, Array, Array | None]:
+    """The order by list and score, the sorted score keys and the sorted lists."""
+    keys = [_descending_key(scores, lists.where)]
+    if lists.slot is not None:
+        last = jnp.asarray(lists.size, jnp.int32)
+        keys.insert(0, lists.slot if lists.where is None else jnp.where(lists.where, lists.slot, last))
+    level = len(keys) - 1
+    if ties in ("worst", "best") and value is not None:
+        gain = ordered_key(value)
+        keys.append(gain if ties == "worst" else ~gain)
+    elif key is not None:
+        keys.append(jax.random.bits(key, scores.shape, jnp.uint32))
+    order, keys = _order(keys)
+    return order, keys[level], keys[0] if lists.slot is not None else None
+
+
+def cutoff(
+    a: Real[ArrayLike, "*batch n"],
+    n: int | None = None,
+    where: Shaped[ArrayLike, "..."] | None = None,
+    segments: Shaped[ArrayLike, "*batch n"] | None = None,
+) -> Float[Array, "*batch n"]:
+    r"""1 at the ``n`` largest values of each list and 0 elsewhere.
+
+    Args:
+      a: any values; metrics hand in the negated ranks.
+      n: how many to select; None selects all.
+      where: True at real items; masked items are never selected.
+      segments: ids of lists within a row.
+
+    Returns:
+      0 and 1 as floats. Of equal values the first ones are selected.
+
+    Numerics: no gradient.
+    Cost: O(n log n).
+
+    >>> cutoff(jnp.array([0.1, 0.9, 0.5]), n=2).tolist()
+    [0.0, 1.0, 1.0]
+    """
+    values = as_floating(a, "a")
+    if n is None:
+        return jnp.ones_like(values)
+    mask = as_mask(where, values.shape)
+    chosen = ranks(values, where=mask, segments=segments) <= n
+    return (chosen if mask is None else chosen & mask).astype(values.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class TieGroups:
+    """The groups of equal scores in a sorted row.
+
+    Args:
+      number: the number of the group of each item, ascending.
+    """
+
+    number: Array
+
+    @classmethod
+    def of(cls, key: Array, slot: Array | None) -> "TieGroups":
+        """Number the groups of equal sorted keys within each list."""
+        fresh = key[..., 1:] != key[..., :-1]
+        if slot is not None:
+            fresh |= slot[..., 1:] != slot[..., :-1]
+        number = jnp.cumsum(fresh, axis=-1, dtype=jnp.int32)
+        return cls(jnp.concatenate([jnp.zeros((*key.shape[:-1], 1), jnp.int32), number], axis=-1))
+
+    def sum(self, x: Array) -> Array:
+        """Sum of ``x`` over the group of each item."""
+        return take_last(segment_sum(x, self.number, self.number.shape[-1], sorted_ids=True), self.number)
+
+    def mean(self, x: Array) -> Array:
+        """Mean of ``x`` over the group of each item."""
+        return self.sum(x) / self.sum(jnp.ones_like(x))
+
+    @property
+    def fresh(self) -> Array:
+        """Which items are the first of their group."""
+        first = jnp.ones_like(self.number[..., :1], bool)
+        return jnp.concatenate([first, self.number[..., 1:] != self.number[..., :-1]], axis=-1)
+
+    @property
+    def start(self) -> Array:
+        """Where the group of each item starts."""
+        place = iota_like(self.number)
+        return lax.cummax(jnp.where(self.fresh, place, jnp.zeros_like(place)), axis=place.ndim - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """The items of each list with rank and cut-off: what a metric sums over.
+
+    Args:
+      lists: the lists, in the order of this ranking.
+      ranks: 1-based, floating; soft ranks where ``rank_fn`` is soft.
+      kept: 1 for items that were retrieved within the cut-off, 0 for others, between for a soft cut-off.
+      seen: 1 for items that were retrieved (a score above -inf), 0 for others.
+      order: which item of the input stands where; None for the order of the input.
+      ties: the groups of equal scores, where these are to be averaged over.
+    """
+
+    lists: Lists
+    ranks: Array
+    kept: Array
+    seen: Array
+    order: Array | None = None
+    ties: TieGroups | None = None
+
+    def take(self, x: Array) -> Array:
+        """Bring an array with one number per item into the order of this ranking."""
+        return x if self.order is None else take_last(x, self.order)
+
+    def expected(self, x: Array) -> Array:
+        """Mean of ``x`` over the items with the same score, where ties are averaged; otherwise ``x``."""
+        return x if self.ties is None else self.ties.mean(x)
+
+    def running(self, x: Array) -> Array:
+        """How much of ``x``, a count, stands at this rank or before."""
+        if self.order is not None:
+            return running_count(x, self.lists.slot)
+        key = _descending_key(-self.ranks, self.lists.where)
+        lists = self.lists
+        keys = [key] if lists.slot is None else [lists.slot, key]
+        if lists.slot is not None and lists.where is not None:
+            keys[0] = jnp.where(lists.where, lists.slot, jnp.asarray(lists.size, jnp.int32))
+        order, keys = _order(keys)
+        total = running_count(take_last(x, order), keys[0] if lists.slot is not None else None)
+        # Items of one and the same rank see each other: take the value at the last of them.
+        last = jnp.ones_like(order, bool)
+        if order.shape[-1] > 1:
+            change = keys[-1][..., 1:] != keys[-1][..., :-1]
+            if lists.slot is not None:
+                change |= keys[0][..., 1:] != keys[0][..., :-1]
+            last = jnp.concatenate([change, last[..., :1]], axis=-1)
+        place = jnp.where(last, iota_like(order), jnp.asarray(order.shape[-1], jnp.int32))
+        end = lax.cummin(place, axis=place.ndim - 1, reverse=True)
+        return scatter_last(order, take_last(total, end))
+
+
+def rank_items(
+    scores: Array,
+    lists: Lists,
+    *,
+    segments: Any = None,
+    topn: int | None = None,
+    key: Array | None = None,
+    rank_fn: Fn = ranks,
+    cutoff_fn: Fn = cutoff,
+    ties: str = "stable",
+    value: Array | None = None,
+) -> Ranking:
+    """Rank the items of each list.
+
+    Args:
+      scores: floating, 0 at masked places.
+      lists: the lists.
+      segments: the ids that ``lists`` was made from.
+      topn: the cut-off, or None.
+      key: a random key for the order of ties, or None.
+      rank_fn: scores to ranks.
+      cutoff_fn: negated ranks to cut-offs.
+      ties: how equal scores are ranked.
+      value: what ``ties="worst"`` and "best" order equal scores by.
+
+    Returns:
+      The ranking; its items are a prefix of the list where only that is needed.
+    """
+    check_topn(topn)
+    if ties not in TIES:
+        raise LearnError(f"ties is {ties!r}, one of {', '.join(TIES)} was expected", reason="invalid_parameter")
+    retrieved = scores > -jnp.inf
+    if lists.where is not None:
+        retrieved &= lists.where
+    if rank_fn is not ranks or cutoff_fn is not cutoff:
+        return _custom(scores, retrieved, lists, segments, topn, key, rank_fn, cutoff_fn)
+    if topn is not None and topn < lists.size and lists.slot is None and key is None and ties == "stable":
+        best = jnp.where(retrieved, scores, jnp.asarray(-jnp.inf, scores.dtype))
+        best = jnp.where(best == 0, jnp.zeros_like(best), best)  # top_k would rank -0 below 0
+        values, order = lax.top_k(lax.stop_gradient(best), topn)
+        place = iota_like(order).astype(scores.dtype) + 1
+        kept = (values > -jnp.inf).astype(scores.dtype)
+        return Ranking(lists.take(order), place, kept, kept, order)
+    order, score_key, slot = _sorted(scores, lists, ties, value, key)
+    place = running_count(jnp.ones_like(scores), slot)
+    seen = take_last(retrieved, order)
+    kept = seen if topn is None else seen & (place <= topn)
+    groups = TieGroups.of(score_key, slot) if ties == "average" and lists.size else None
+    return Ranking(lists.take(order), place, kept.astype(scores.dtype), seen.astype(scores.dtype), order, groups)
+
+
+def _custom(
+    scores: Array,
+    retrieved: Array,
+    lists: Lists,
+    segments: Any,
+    topn: int | None,
+    key: Array | None,
+    rank_fn: Fn,
+    cutoff_fn: Fn,
+) -> Ranking:
+    """Ranks and cut-offs by functions of the user, over the retrieved items alone."""
+    segments = None if segments is None else jnp.asarray(segments)
+    safe = jnp.where(retrieved, scores, jnp.zeros_like(scores))
+    place = rank_fn(safe, where=retrieved, segments=segments, key=key)
+    place = jnp.where(retrieved, place.astype(scores.dtype), jnp.ones_like(scores))
+    options: dict[str, Any] = {"where": retrieved} if accepts(cutoff_fn, "where") else {}
+    if segments is not None or accepts(cutoff_fn, "segments"):
+        options["segments"] = segments
+    kept = cutoff_fn(-place, n=topn, **options).astype(scores.dtype)
+    return Ranking(lists, place, jnp.where(retrieved, kept, jnp.zeros_like(kept)), retrieved.astype(scores.dtype))
