@@ -121,3 +121,36 @@ def test_masks_are_broadcast_and_checked():
     np.testing.assert_array_equal(arrays.as_mask(jnp.array([1, 0]), (2, 2)), [[True, False]] * 2)
     with pytest.raises(ValueError, match=r"\(3,\), which does not fit the shape \(2, 2\)"):
         arrays.as_mask(jnp.ones(3), (2, 2))
+
+
+@given(hnp.arrays(np.float32, 16, elements=ANY_FLOAT), hnp.arrays(bool, 16))
+def test_sort_with_order_gives_the_values_back(x, where):
+    values, order = arrays.sort_with_order(jnp.asarray(x), jnp.asarray(where))
+    valid = np.flatnonzero(where & ~np.isnan(x))
+    want = np.concatenate([np.sort(x[valid]), np.full(16 - len(valid), np.nan, np.float32)])
+    np.testing.assert_array_equal(values, want)
+    np.testing.assert_array_equal(np.sort(order), np.arange(16))
+    np.testing.assert_array_equal(x[np.asarray(order)[: len(valid)]], want[: len(valid)])
+
+
+def test_the_packed_sort_equals_the_sort_of_pairs():
+    key = jnp.array([[3, -1, 3, 2**31 - 1, -(2**31), 0], [1, 1, 1, 0, 0, 0]], jnp.int32)
+    for got, want in zip(arrays._sort_packed(key), arrays._sort_pairs(key), strict=True):
+        assert got.dtype == jnp.int32
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("wrap", [jax.jit, jax.vmap, jax.checkpoint, lambda f: lambda x: jax.lax.map(f, x)])
+def test_the_packed_sort_under_transformations(wrap):
+    x = jnp.array([[0.5, -2.0, 7.0, 0.5], [1.0, 1.0, 0.0, -1.0]])
+    np.testing.assert_array_equal(wrap(arrays.sort_order)(x), np.argsort(x, axis=-1, kind="stable"))
+
+
+def test_the_packed_sort_is_exported_and_sharded(mesh8):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(8, 5)), jnp.float32)
+    want = np.argsort(x, axis=-1, kind="stable")
+    exported = jax.export.export(jax.jit(arrays.sort_order), platforms=["cpu", "cuda", "tpu"])(x)
+    np.testing.assert_array_equal(jax.export.deserialize(exported.serialize()).call(x), want)
+    spec = jax.sharding.PartitionSpec("data")
+    sharded = jax.shard_map(arrays.sort_order, mesh=mesh8, in_specs=spec, out_specs=spec)
+    np.testing.assert_array_equal(jax.jit(sharded)(x), want)
