@@ -15,9 +15,15 @@ left, never lets a text forge special tokens, and pads to rectangles:
 >>> input_ids.tolist()
 [[1, 4, 5, 6, 2, 6, 2], [1, 6, 2, 4, 5, 4, 2]]
 
+``Analyzer`` cuts a text into the terms that lexical search counts:
+
+>>> text.Analyzer()("The foxes were running")
+['fox', 'were', 'run']
+
 Nothing here imports jax.
 """
 
+from jrank.text._analyzers import ENGLISH_STOP_WORDS, Analyzer, EncodedTexts, encode_texts
 from jrank.text._pairs import Encoded, PairTokenizer
 
-__all__ = ["Encoded", "PairTokenizer"]
+__all__ = ["ENGLISH_STOP_WORDS", "Analyzer", "Encoded", "EncodedTexts", "PairTokenizer", "encode_texts"]

@@ -1,0 +1,269 @@
+"""Lexical analyzers: text to terms, one text at a time or a whole corpus at once."""
+
+import itertools
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jrank.errors import RetrieveError, require
+
+__all__ = ["ENGLISH_STOP_WORDS", "Analyzer", "EncodedTexts", "encode_texts"]
+
+# fmt: off
+ENGLISH_STOP_WORDS = frozenset([
+    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not", "of",
+    "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "will", "with",
+])
+# fmt: on
+"""The short list of English function words that lexical search engines leave out by default."""
+
+WORDS = r"\w\w+"
+
+# Words that are turned into numbers at a time.
+BLOCK = 1 << 20
+
+# ASCII text can be cut at once: upper case to lower case, everything that is no word character to a space.
+_LOWER = {i: chr(i).lower() if chr(i).isalnum() or chr(i) == "_" else " " for i in range(128)}
+_KEEP = {i: chr(i) if chr(i).isalnum() or chr(i) == "_" else " " for i in range(128)}
+
+
+class EncodedTexts(NamedTuple):
+    """The terms of many texts as numbers.
+
+    Attributes:
+      ids: int32, the number of each term in the vocabulary, text after text.
+      lengths: int64, how many terms each text has.
+    """
+
+    ids: np.ndarray
+    lengths: np.ndarray
+
+
+@dataclass(frozen=True)
+class Analyzer:
+    r"""Cut text into words, lower them, leave out stop words, and stem the rest.
+
+    The default is what lexical search in English usually does. Any function from a string to a list of strings can
+    stand in its place.
+
+    Args:
+      language: the language of the Snowball stemmer, such as "english", "german", "porter"; None does not stem.
+      stop_words: words to leave out, compared after lower-casing and before stemming; "auto" is ``ENGLISH_STOP_WORDS``
+        where the language is English, and nothing otherwise; None leaves out nothing.
+      lowercase: whether words are lowered.
+      pattern: regular expression of a word; the default takes two or more letters, digits or underscores of any script.
+      normalize: Unicode normal form the text is brought to first: "NFC" (the default, so that composed and decomposed
+        accents are one), "NFKC", "NFD", "NFKD", or None.
+      ngrams: 1 gives words, 2 words and pairs of neighbouring words, and so on; joined by a space.
+
+    Raises:
+      RetrieveError: a parameter is not one of these.
+      MissingExtraError: stemming is asked for and PyStemmer is not installed.
+
+    Cost: linear in the text; ``encode_texts`` stems each distinct word once.
+
+    >>> Analyzer()("The runner was running in Zürich")
+    ['runner', 'run', 'zürich']
+    >>> Analyzer(language=None, stop_words={"the"}, ngrams=2)("the red fox")
+    ['red', 'fox', 'red fox']
+    """
+
+    language: str | None = "english"
+    stop_words: str | Iterable[str] | None = "auto"
+    lowercase: bool = True
+    pattern: str = WORDS
+    normalize: str | None = "NFC"
+    ngrams: int = 1
+    _find: Callable[[str], list[str]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        stop = self.stop_words
+        if stop == "auto":
+            stop = ENGLISH_STOP_WORDS if self.language in ("english", "porter") else frozenset()
+        elif isinstance(stop, str):
+            raise RetrieveError(
+                f'stop_words must be "auto", None or a collection of words, got {stop!r}',
+                reason="invalid_parameter",
+                hint="put the words into a set",
+            )
+        object.__setattr__(self, "stop_words", frozenset(stop or ()))
+        if self.normalize not in (None, "NFC", "NFKC", "NFD", "NFKD"):
+            raise RetrieveError(
+                f"normalize must be NFC, NFKC, NFD, NFKD or None, got {self.normalize!r}", reason="invalid_parameter"
+            )
+        if isinstance(self.ngrams, bool) or not isinstance(self.ngrams, int) or self.ngrams < 1:
+            raise RetrieveError(f"ngrams must be at least 1, got {self.ngrams!r}", reason="invalid_parameter")
+        try:
+            pattern = re.compile(self.pattern)
+        except (re.error, TypeError) as error:
+            raise RetrieveError(
+                f"pattern {self.pattern!r} is not a regular expression: {error}", reason="invalid_parameter"
+            ) from None
+        if pattern.groups > 1:
+            raise RetrieveError(
+                f"pattern {self.pattern!r} has {pattern.groups} groups, at most one was expected",
+                reason="invalid_parameter",
+                hint="write (?:...) for groups that only bracket",
+            )
+        object.__setattr__(self, "_find", pattern.findall)
+        self._stemmer()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.config()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
+
+    def __call__(self, text: str) -> list[str]:
+        """Return the terms of a text, in order.
+
+        Args:
+          text: any string.
+
+        Raises:
+          TypeError: it is not a string.
+        """
+        words = self._words(text)
+        terms = [term for term in self._terms(words) if term is not None]
+        if self.ngrams > 1:
+            n = len(terms)
+            terms += [" ".join(terms[i : i + size]) for size in range(2, self.ngrams + 1) for i in range(n - size + 1)]
+        return terms
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal analyzer, as JSON can hold them.
+
+        >>> Analyzer(**Analyzer().config()) == Analyzer()
+        True
+        """
+        return {
+            "language": self.language,
+            "stop_words": sorted(self.stop_words or ()),
+            "lowercase": self.lowercase,
+            "pattern": self.pattern,
+            "normalize": self.normalize,
+            "ngrams": self.ngrams,
+        }
+
+    def _stemmer(self) -> Any:
+        # One for each call: a stemmer must not be used by two threads, and making one costs a microsecond.
+        if self.language is None:
+            return None
+        stemmer = require("Stemmer", "")
+        try:
+            # No cache: each distinct word is stemmed once anyway.
+            return stemmer.Stemmer(self.language, 0)
+        except (KeyError, TypeError):
+            known = ", ".join(stemmer.algorithms())
+            raise RetrieveError(
+                f"there is no stemmer for the language {self.language!r}",
+                reason="invalid_parameter",
+                hint=f"choose one of {known}, or None",
+            ) from None
+
+    def _words(self, text: str) -> list[str]:
+        """Return the words, stop words and (from ASCII text) single letters included; ``_terms`` drops them."""
+        if not isinstance(text, str):
+            raise TypeError(f"a text must be a string, got {type(text).__name__}")
+        if text.isascii():
+            if self.pattern == WORDS:
+                return text.translate(_LOWER if self.lowercase else _KEEP).split()
+        elif self.normalize is not None:
+            text = unicodedata.normalize(self.normalize, text)
+        return self._find(text.lower() if self.lowercase else text)
+
+    def _terms(self, words: list[str]) -> list[str | None]:
+        """Return the term of each word, None for words to leave out."""
+        stop = self.stop_words
+        short = 2 if self.pattern == WORDS else 1
+        stemmer = self._stemmer()
+        stems = words if stemmer is None else stemmer.stemWords(words)
+        return [None if len(word) < short or word in stop else stem for word, stem in zip(words, stems, strict=True)]
+
+
+def encode_texts(
+    texts: Iterable[str] | Iterable[Sequence[str]],
+    analyzer: Callable[[str], Sequence[str]] | None,
+    vocabulary: dict[str, int],
+    *,
+    grow: bool = True,
+) -> EncodedTexts:
+    """Turn many texts into numbers of terms.
+
+    Args:
+      texts: strings, or lists of terms, which are taken as they are.
+      analyzer: an ``Analyzer``, or any function from a string to its terms; not asked for lists of terms.
+      vocabulary: number of each term, counted from 0; with ``grow`` new terms are added to it.
+      grow: False leaves out terms that the vocabulary does not hold, which is right for queries.
+
+    Returns:
+      The numbers and the length of each text.
+
+    Raises:
+      TypeError: a text is neither a string nor a list of strings.
+
+    Cost: linear; an ``Analyzer`` stems each distinct word once, other functions are called for each text.
+
+    >>> words = {}
+    >>> encode_texts(["red fox", "foxes run"], Analyzer(), words).ids.tolist(), words
+    ([0, 1, 1, 2], {'red': 0, 'fox': 1, 'run': 2})
+    """
+    texts = iter(texts)
+    first = next(texts, None)
+    if first is None:
+        return EncodedTexts(np.zeros(0, np.int32), np.zeros(0, np.int64))
+    texts = itertools.chain([first], texts)
+    raw = isinstance(first, str) and isinstance(analyzer, Analyzer) and analyzer.ngrams == 1
+    if not isinstance(first, str):
+        words = map(_as_given, texts)
+    elif raw:
+        words = map(analyzer._words, texts)
+    elif callable(analyzer):
+        words = map(analyzer, map(_as_text, texts))
+    else:
+        raise TypeError(f"an analyzer must be a function from a string to its terms, got {type(analyzer).__name__}")
+
+    # Numbers of words as they come; the distinct ones become terms afterwards.
+    numbers: dict[str, int] = defaultdict()
+    numbers.default_factory = numbers.__len__
+    parts, lengths, block, count = [], [], [], 0
+    for row in words:
+        block.append(row)
+        lengths.append(len(row))
+        count += len(row)
+        if count >= BLOCK:
+            parts.append(np.fromiter(map(numbers.__getitem__, itertools.chain.from_iterable(block)), np.int32, count))
+            block, count = [], 0
+    parts.append(np.fromiter(map(numbers.__getitem__, itertools.chain.from_iterable(block)), np.int32, count))
+
+    terms = analyzer._terms(list(numbers)) if raw else list(numbers)
+    if not all(term is None or isinstance(term, str) for term in terms):
+        raise TypeError("a term must be a string")
+    if grow:
+        new = dict.fromkeys(term for term in terms if term is not None and term not in vocabulary)
+        vocabulary.update(zip(new, itertools.count(len(vocabulary)), strict=False))
+    table = np.fromiter((vocabulary.get(term, -1) for term in terms), np.int32, len(terms))
+    ids = table[np.concatenate(parts)] if len(terms) else np.zeros(0, np.int32)
+    sizes = np.array(lengths, np.int64)
+    keep = ids >= 0
+    if not keep.all():
+        ends = np.concatenate([[0], np.cumsum(keep)])[np.cumsum(sizes)]
+        ids, sizes = ids[keep], np.diff(ends, prepend=0)
+    return EncodedTexts(ids, sizes)
+
+
+def _as_text(text: Any) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"texts must all be strings or all be lists of terms, got {type(text).__name__} among strings")
+    return text
+
+
+def _as_given(terms: Any) -> list[str] | tuple[str, ...]:
+    if not isinstance(terms, (list, tuple)):
+        raise TypeError(f"texts must all be strings or all be lists of terms, got {type(terms).__name__}")
+    return terms
