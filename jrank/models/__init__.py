@@ -1,4 +1,4 @@
-"""Models: transformer encoders and cross-encoders, read from Hugging Face directories.
+"""Models: feature rankers, transformer encoders and cross-encoders.
 
 A model is a nested dictionary of arrays (``params``), a frozen configuration, and pure functions of the two; the
 classes are thin Flax modules that hold them together with the tokenizer.
@@ -23,6 +23,7 @@ from jrank.models._config import EncoderConfig
 from jrank.models._cross_encoder import CrossEncoder
 from jrank.models._families import FAMILIES, config_from
 from jrank.models._functions import encode, init_params, logits, pool, validate_inputs
+from jrank.models._mlp import MLPRanker, RankerConfig
 from jrank.models._text_encoder import TextEncoder
 from jrank.models._weights import DEFAULT_MODEL, find_weights
 
@@ -32,6 +33,8 @@ __all__ = [
     "Checkpoint",
     "CrossEncoder",
     "EncoderConfig",
+    "MLPRanker",
+    "RankerConfig",
     "TextEncoder",
     "config_from",
     "encode",

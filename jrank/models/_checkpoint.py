@@ -336,7 +336,16 @@ def _config_bytes(checkpoint: Checkpoint, has_head: bool) -> bytes:
         raw["architectures"] = [family_of(config).architecture]
         raw["id2label"] = {str(i): name for i, name in enumerate(config.labels)}
         raw["label2id"] = {name: i for i, name in enumerate(config.labels)}
-    return (json.dumps(raw, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return json_bytes(raw)
+
+
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """A configuration as a JSON file: sorted keys, so equal values give equal bytes.
+
+    Args:
+      value: the fields.
+    """
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def write_files(directory: str | os.PathLike[str], contents: Mapping[str, bytes]) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Float, Int, PRNGKeyArray, Shaped
 
 from jrank.errors import ModelError
@@ -94,7 +95,7 @@ def pool(
     real = (jnp.asarray(attention_mask) > 0)[:, :, None]
     if method == "mean":
         count = jnp.sum(real, axis=1).astype(hidden.dtype)
-        pooled = jnp.sum(jnp.where(real, hidden, 0.0), axis=1) / jnp.maximum(count, 1.0)
+        pooled = jnp.sum(jnp.where(real, hidden, 0.0), axis=1) / lax.max(count, jnp.ones_like(count))
     elif method == "cls":
         pooled = hidden[:, 0, :]
     elif method == "max":

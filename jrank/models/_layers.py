@@ -1,6 +1,7 @@
 """The layers that the families share, as functions of plain dictionaries of arrays.
 
-Everything is written in the form that the ONNX converter takes with a dynamic batch and length: ``x @ W + b``, positions from ``broadcasted_iota``, squares as products, attention written out with a finite additive mask.
+Everything is written in the form that the ONNX converter takes with a dynamic batch and a dynamic length: dense layers
+as ``x W + b``, positions from ``broadcasted_iota``, squares as products, attention written out with a finite mask.
 """
 
 import math
@@ -37,7 +38,7 @@ def dense(params: dict, x: Array) -> Array:
       params: "kernel" ``[d, e]`` and, optionally, "bias" ``[e]``.
       x: ``[b, t, d]`` or ``[b, d]``.
     """
-    y = x @ params["kernel"].astype(x.dtype)
+    y = jnp.matmul(x, params["kernel"].astype(x.dtype))  # the operator @ would become Einsum in ONNX, not MatMul
     bias = params.get("bias")
     if bias is None:
         return y
@@ -78,7 +79,7 @@ def activate(x: Array, name: str) -> Array:
     if name == "gelu_tanh":
         return jax.nn.gelu(x, approximate=True)
     if name == "relu":
-        return jnp.maximum(x, 0)
+        return jax.nn.relu(x)
     return jax.nn.silu(x)
 
 
