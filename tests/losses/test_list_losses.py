@@ -1,0 +1,218 @@
+"""Losses with one value per list: values by NumPy, and the properties that every one of them keeps."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from jax.test_util import check_grads
+
+from jrank import losses as L
+from jrank.errors import LearnError
+
+S = np.array([2.0, 1.0, 3.0, 0.5], np.float32)
+Y = np.array([2.0, 0.0, 1.0, 0.0], np.float32)
+
+
+# One list at a time, in float64, without masks.
+def logsumexp(s):
+    return np.log(np.sum(np.exp(s - s.max()))) + s.max()
+
+
+def softmax_of(s, y):
+    return -sum(y * (s - logsumexp(s)))
+
+
+ORACLES = {
+    L.softmax_loss: softmax_of,
+}
+LOSSES = list(ORACLES)
+named = pytest.mark.parametrize("loss", LOSSES, ids=lambda fn: fn.__name__)
+
+
+@functools.cache
+def jitted(loss, reduce_fn=None, **options):
+    def run(scores, labels, where=None, segments=None):
+        return loss(scores, labels, where=where, segments=segments, reduce_fn=reduce_fn, **options)
+
+    return jax.jit(run)
+
+
+@functools.cache
+def gradient(loss, **options):
+    def run(scores, labels, where=None, segments=None):
+        return loss(scores, labels, where=where, segments=segments, **options)
+
+    return jax.jit(jax.grad(run))
+
+
+def sample(seed, shape=(4, 9)):
+    rng = np.random.default_rng(seed)
+    scores = np.round(rng.normal(size=shape) * 2, 1).astype(np.float32)
+    labels = rng.integers(0, 4, size=shape).astype(np.float32) * (rng.random(shape) < 0.7).astype(np.float32)
+    return scores, labels, rng.random(shape) < 0.8
+
+
+KNOWN = {
+    L.softmax_loss: (3.3823204, [-1.3038298, 0.2561067, 0.8923867, 0.1553366]),
+}
+
+
+@named
+def test_known_values(loss):
+    value, grad = KNOWN[loss]
+    np.testing.assert_allclose(loss(S, Y), value, rtol=1e-6)
+    np.testing.assert_allclose(gradient(loss)(S, Y), grad, atol=1e-6)
+
+
+@named
+def test_random_lists(loss):
+    for seed in range(3):
+        scores, labels, where = sample(seed)
+        got = jitted(loss)(scores, labels, where)
+        rows = zip(scores.astype(float), labels.astype(float), where, strict=True)
+        want = [ORACLES[loss](s[w], y[w]) for s, y, w in rows]
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+@named
+def test_gradients_by_finite_differences(loss, x64):
+    scores, labels, where = sample(3, (2, 5))
+    scores = scores + np.arange(10).reshape(2, 5) * 0.013  # away from kinks
+
+    fn = jax.jit(functools.partial(loss, where=where))
+    check_grads(lambda s: fn(s, labels), (scores.astype(np.float64),), order=2, modes=("fwd", "rev"), rtol=1e-5)
+
+
+@named
+@given(hnp.arrays(np.float32, (2, 4), elements=st.sampled_from([0.0, np.nan, np.inf, -np.inf, 1e30, -5.0])))
+def test_what_is_masked_never_matters(loss, junk):
+    scores, labels, _ = sample(1, (2, 6))
+    where = np.broadcast_to(np.arange(10) < 6, (2, 10))
+    quiet = np.zeros((2, 4), np.float32)
+    wide = np.hstack([scores, quiet]), np.hstack([labels, quiet]), where
+    loud = np.hstack([scores, junk]), np.hstack([labels, junk[:, ::-1]]), where
+    np.testing.assert_array_equal(jitted(loss)(*loud), jitted(loss)(*wide))
+    np.testing.assert_allclose(jitted(loss)(*loud), jitted(loss)(scores, labels), rtol=1e-5)
+    grad = np.asarray(gradient(loss)(*loud))
+    np.testing.assert_array_equal(grad, gradient(loss)(*wide))
+    assert np.all(grad[:, 6:] == 0)
+
+
+@named
+def test_lists_without_items_are_left_out_of_means(loss):
+    none = np.zeros(4, bool)
+    value, grad = jax.value_and_grad(loss)(jnp.asarray(S), Y, where=none)
+    assert value == 0
+    assert np.all(np.asarray(grad) == 0)
+    two = np.stack([S, S]), np.stack([Y, Y])
+    value, grad = jax.value_and_grad(loss)(jnp.asarray(two[0]), two[1], where=np.stack([~none, none]))
+    np.testing.assert_allclose(value, loss(S, Y), rtol=1e-6)
+    assert np.all(np.asarray(grad)[1] == 0)
+    assert loss(np.zeros((2, 0), np.float32), np.zeros((2, 0), np.float32)) == 0
+
+
+@named
+def test_a_list_without_a_relevant_item_costs_nothing(loss):
+    value, grad = jax.value_and_grad(loss)(jnp.asarray(S), Y * 0)
+    assert value == 0
+    assert np.all(np.asarray(grad) == 0)
+
+
+@named
+def test_segments_equal_a_loop(loss):
+    scores, labels, where = sample(5, (2, 12))
+    segments = np.random.default_rng(6).integers(3, 7, size=(2, 12))
+    got = np.asarray(jitted(loss)(scores, labels, where, segments))
+    grad = np.asarray(gradient(loss, reduce_fn=jnp.sum)(scores, labels, where, segments))
+    for b in range(2):
+        want, slope = np.zeros(12, np.float32), np.zeros(12, np.float32)
+        for one in np.unique(segments[b]):
+            mine = (segments[b] == one) & where[b]
+            if mine.any():
+                want[np.flatnonzero(mine)[0]] = jitted(loss)(scores[b], labels[b], mine)
+                slope += gradient(loss, reduce_fn=jnp.sum)(scores[b], labels[b], mine)
+        np.testing.assert_allclose(got[b], want, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(grad[b], slope, rtol=1e-4, atol=1e-5)
+    lists = sum(len(np.unique(s[w])) for s, w in zip(segments, where, strict=True))
+    mean = jitted(loss, jnp.mean)(scores, labels, where, segments)
+    np.testing.assert_allclose(mean, got.sum() / lists, rtol=1e-5)
+
+
+@named
+def test_batch_equals_vmap_and_jit_equals_eager(loss):
+    scores, labels, where = sample(7)
+    eager = loss(scores, labels, where=where, reduce_fn=None)
+    np.testing.assert_allclose(jax.vmap(jitted(loss))(scores, labels, where), eager, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jitted(loss)(scores, labels, where), eager, rtol=1e-5, atol=1e-6)
+    deep = jitted(loss)(scores[:, None], labels[:, None], where[:, None])
+    np.testing.assert_allclose(deep[:, 0], eager, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jitted(loss, jnp.sum)(scores, labels, where), eager.sum(), rtol=1e-5)
+
+
+@named
+def test_order_of_the_items_and_a_common_shift_do_not_matter(loss):
+    scores, labels, where = sample(8)
+    order = np.random.default_rng(0).permutation(9)
+    # Distinct labels: which of two equal ones comes first is a matter of the loss.
+    labels = labels + np.arange(9, dtype=np.float32) / 16
+    want = jitted(loss)(scores, labels, where)
+    np.testing.assert_allclose(
+        jitted(loss)(scores[:, order], labels[:, order], where[:, order]), want, rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(jitted(loss)(scores + 8, labels, where), want, rtol=1e-4, atol=1e-5)
+
+
+@named
+def test_scores_without_bounds(loss):
+    # Not retrieved and not asked for: no cost, no NaN.
+    scores = np.array([2.0, -np.inf, 3.0, 0.5], np.float32)
+    value, grad = jax.value_and_grad(loss)(jnp.asarray(scores), Y)
+    keep = np.array([1, 0, 1, 1], bool)
+    np.testing.assert_allclose(value, loss(scores, Y, where=keep), rtol=1e-6)
+    np.testing.assert_allclose(grad, gradient(loss)(scores, Y, keep), atol=1e-6)
+    huge = np.array([1e4, -1e4, 3e4, 0.0], np.float32)
+    assert np.isfinite(jitted(loss)(huge, Y))
+    assert np.isfinite(gradient(loss)(huge, Y)).all()
+    assert not np.isnan(jitted(loss)(np.array([np.inf, 1.0, np.inf, -np.inf], np.float32), Y))
+    # Not retrieved and asked for: without bound.
+    assert jitted(loss)(np.array([-np.inf, 1.0, 0.0, 2.0], np.float32), Y) == np.inf
+    # A score that is not a number stays with its own list.
+    two = jitted(loss)(np.stack([S, S * np.nan]), np.stack([Y, Y]))
+    np.testing.assert_allclose(two[0], loss(S, Y), rtol=1e-6)
+    assert np.isnan(two[1])
+
+
+@named
+def test_types(loss):
+    assert loss(S.astype(int), Y.astype(int)).dtype == jnp.float32
+    np.testing.assert_allclose(loss(S, Y.astype(np.int8), where=np.array([1, 1, 1, 1])), loss(S, Y), rtol=1e-6)
+    half, grad = jax.value_and_grad(loss)(jnp.asarray(S, jnp.bfloat16), Y)
+    assert half.dtype == jnp.bfloat16
+    assert grad.dtype == jnp.bfloat16
+    np.testing.assert_allclose(half.astype(jnp.float32), loss(S, Y), rtol=2**-8)
+
+
+def test_softmax_targets():
+    np.testing.assert_allclose(
+        L.softmax_loss(S, Y, weights=np.array([0.5, 1, 2, 1], np.float32)), 2.38232047, rtol=1e-6
+    )
+    got = L.softmax_loss(S, Y, label_fn=lambda a, where: a / a.sum(-1, keepdims=True))
+    np.testing.assert_allclose(got, 1.127440156, rtol=1e-6)
+    listnet = L.softmax_loss(S, Y, label_fn=lambda a, where: jax.nn.softmax(a, where=where))
+    np.testing.assert_allclose(listnet, 1.442744602, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_bad_input():
+    with pytest.raises(LearnError, match=r"labels has shape \(3,\), the scores have shape \(4,\)") as caught:
+        L.softmax_loss(S, Y[:3])
+    assert caught.value.reason == "length_mismatch"
+    with pytest.raises(LearnError, match="where has shape"):
+        L.softmax_loss(S, Y, where=np.ones(3, bool))
+    with pytest.raises(TypeError, match="list"):
+        L.softmax_loss([1.0], Y)
