@@ -1,0 +1,175 @@
+"""The join of judgments and a run: which judged documents stand at which rank. Every metric is computed from this."""
+
+import weakref
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from jrank.runs import Interned, Qrels, Run
+from jrank.runs._ragged import list_of, offsets_of
+
+__all__ = ["Judged"]
+
+# Ranks of judged documents, and sorted keys of judgments: tables never change, so both are computed once per pair.
+_RANKS: weakref.WeakKeyDictionary[Interned, Any] = weakref.WeakKeyDictionary()
+_KEYS: weakref.WeakKeyDictionary[Interned, tuple[np.ndarray, np.ndarray]] = weakref.WeakKeyDictionary()
+
+
+class Judged:
+    """Judged documents of the evaluated queries, with their grades and ranks.
+
+    The flat arrays hold the judged documents that were retrieved, query by query, best rank first.
+
+    Args:
+      qrels: the judgments.
+      run: the run.
+      rows: the evaluated queries, as numbers of rows of ``qrels``.
+      run_rows: the row of each in the run, or -1.
+      judged_only: whether documents without a judgment leave the ranking before anything is computed.
+      depth: most documents of a ranking that count, or None.
+
+    Attributes:
+      size: the number of queries, q.
+      num_ret: ``[q]``, how many documents were retrieved.
+      query: ``[h]``, the query of each retrieved judged document.
+      rank: ``[h]``, its 1-based rank.
+      grade: ``[h]``, its grade.
+      all_query: ``[m]``, the query of each judged document, retrieved or not.
+      all_grade: ``[m]``, its grade.
+    """
+
+    def __init__(
+        self,
+        qrels: Qrels,
+        run: Run,
+        rows: np.ndarray,
+        run_rows: np.ndarray,
+        *,
+        judged_only: bool = False,
+        depth: int | None = None,
+    ):
+        judgments, ranking = qrels.interned, run.ranked
+        rank = _ranks(judgments, ranking)
+        owner = list_of(judgments.offsets)
+        if len(rows) == len(judgments.queries):
+            self.all_query, self.all_grade = owner, judgments.values
+        else:
+            place = np.full(len(judgments.queries), -1)
+            place[rows] = np.arange(len(rows))
+            kept = place[owner] >= 0
+            rank, self.all_grade, self.all_query = rank[kept], judgments.values[kept], place[owner[kept]]
+        self.size = len(rows)
+        lengths = np.append(ranking.lengths, 0)
+        self.num_ret = lengths[run_rows]
+        if depth is not None:
+            self.num_ret = np.minimum(self.num_ret, depth)
+            rank = np.where(rank <= depth, rank, 0)
+        found = np.flatnonzero(rank)
+        order = found[np.lexsort((rank[found], self.all_query[found]))]
+        self.query, self.rank, self.grade = self.all_query[order], rank[order].astype(np.int64), self.all_grade[order]
+        if judged_only:
+            pooled = self.grade >= 0
+            self.query, self.grade = self.query[pooled], self.grade[pooled]
+            self.num_ret = self.count(self.query)
+            self.rank = self.place_in_query(self.query) + 1
+
+    def count(self, query: np.ndarray) -> np.ndarray:
+        """Count the items of each query.
+
+        Args:
+          query: the query of each item.
+        """
+        return np.bincount(query, minlength=self.size)
+
+    def sum(self, query: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Sum the items of each query, one after the other as they stand.
+
+        Args:
+          query: the query of each item.
+          values: what is summed.
+        """
+        return np.bincount(query, values, self.size)
+
+    def place_in_query(self, query: np.ndarray) -> np.ndarray:
+        """Return the 0-based place of each item among those of its query.
+
+        Args:
+          query: the query of each item, ascending.
+        """
+        return np.arange(len(query)) - offsets_of(self.count(query))[query]
+
+    def relevant(self, level: float | int, k: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return query and rank of the relevant documents that were retrieved.
+
+        Args:
+          level: the least grade that counts as relevant.
+          k: only the first k ranks, or None for all.
+        """
+        keep = self.grade >= level
+        if k is not None:
+            keep &= self.rank <= k
+        return self.query[keep], self.rank[keep]
+
+    def num_rel(self, level: float | int) -> np.ndarray:
+        """Return how many relevant documents each query has, retrieved or not.
+
+        Args:
+          level: the least grade that counts as relevant.
+        """
+        return self.count(self.all_query[self.all_grade >= level])
+
+    def num_rel_ret(self, level: float | int, k: int | None = None) -> np.ndarray:
+        """Return how many relevant documents of each query were retrieved.
+
+        Args:
+          level: the least grade that counts as relevant.
+          k: only the first k ranks, or None for all.
+        """
+        return self.count(self.relevant(level, k)[0])
+
+    @cached_property
+    def ideal(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Query, rank and grade of the documents with a positive grade in the best possible order."""
+        positive = np.flatnonzero(self.all_grade > 0)
+        query, grade = self.all_query[positive], self.all_grade[positive]
+        order = np.lexsort((-grade, query))
+        query = query[order]
+        return query, self.place_in_query(query) + 1, grade[order]
+
+    @cached_property
+    def max_grade(self) -> float:
+        """The largest grade of any judgment, at least 0."""
+        return float(max(self.all_grade.max(initial=0.0), 0.0))
+
+
+def _ranks(judgments: Interned, ranking: Interned) -> np.ndarray:
+    """Return the 1-based rank of every judged document, 0 where it was not retrieved."""
+    known = _RANKS.setdefault(judgments, weakref.WeakKeyDictionary())
+    ranks = known.get(ranking)
+    if ranks is None:
+        ranks = known[ranking] = _join(judgments, ranking)
+    return ranks
+
+
+def _join(judgments: Interned, ranking: Interned) -> np.ndarray:
+    ranks = np.zeros(len(judgments.codes), np.int32)
+    if not len(judgments.codes) or not len(ranking.codes):
+        return ranks
+    if judgments not in _KEYS:
+        keys = judgments.keys()
+        order = np.argsort(keys)
+        _KEYS[judgments] = order, keys[order]
+    order, keys = _KEYS[judgments]
+    row_of = dict(zip(judgments.queries, range(len(judgments.queries)), strict=True))
+    rows = np.fromiter((row_of.get(query, -1) for query in ranking.queries), np.int64, len(ranking.queries))
+    codes = ranking.vocabulary.codes_in(judgments.vocabulary)[ranking.codes]
+    row = np.repeat(rows, ranking.lengths)
+    candidates = np.flatnonzero((codes >= 0) & (row >= 0))
+    wanted = row[candidates] * np.int64(len(judgments.vocabulary)) + codes[candidates]
+    at = np.searchsorted(keys, wanted)
+    at[at == len(keys)] = 0
+    hit = keys[at] == wanted
+    place = candidates[hit] - np.repeat(ranking.offsets[:-1], ranking.lengths)[candidates[hit]]
+    ranks[order[at[hit]]] = place + 1
+    return ranks
