@@ -33,7 +33,31 @@ _PACKAGES = (
 
 # The names used most, and where each is defined. None may equal the name of a file or package in this folder: the
 # import of that file would rebind it.
-_NAMES = {}
+_NAMES = {
+    "compare": "jrank.evaluation",
+    "evaluate": "jrank.evaluation",
+    "softmax_loss": "jrank.losses",
+    "ap_metric": "jrank.metrics",
+    "cutoff": "jrank.metrics",
+    "dcg_metric": "jrank.metrics",
+    "default_discount_fn": "jrank.metrics",
+    "default_gain_fn": "jrank.metrics",
+    "letor_discount_fn": "jrank.metrics",
+    "linear_gain_fn": "jrank.metrics",
+    "mrr_metric": "jrank.metrics",
+    "ndcg_metric": "jrank.metrics",
+    "precision_metric": "jrank.metrics",
+    "ranks": "jrank.metrics",
+    "recall_metric": "jrank.metrics",
+    "BM25Index": "jrank.retrieval",
+    "DenseIndex": "jrank.retrieval",
+    "Qrels": "jrank.runs",
+    "Run": "jrank.runs",
+    "approx_cutoff": "jrank.transforms",
+    "approx_ndcg_loss": "jrank.transforms",
+    "approx_ranks": "jrank.transforms",
+    "approx_t12n": "jrank.transforms",
+}
 
 __all__ = ["__version__", *_PACKAGES, *_NAMES]
 

@@ -1,0 +1,79 @@
+"""The README does what it says: its commands exist, its example prints what it shows, its links lead somewhere."""
+
+import contextlib
+import io
+import os
+import pathlib
+import re
+import stat
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(text, kind):
+    return re.findall(rf"^```{kind}\n(.*?)^```", text, re.S | re.M)
+
+
+def test_the_two_commands_come_first_and_exist():
+    first = blocks(README, "sh")[0]
+    commands = [line.split("#")[0].split() for line in first.splitlines()]
+    assert commands == [["./scripts/demo"], ["./scripts/test"]]
+    for (command,) in commands:
+        path = ROOT / command
+        assert path.stat().st_mode & stat.S_IXUSR, f"{command} cannot be executed"
+    assert README.index(first) < README.index("!["), "the commands stand above the picture"
+
+
+@pytest.mark.parametrize("script", ["demo", "test", "check", "lib/setup.sh"])
+def test_scripts_are_valid_shell(script):
+    subprocess.run(["bash", "-n", str(ROOT / "scripts" / script)], check=True)
+
+
+def examples():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for i, (program, printed) in enumerate(
+            re.findall(r"^```python\n(.*?)^```\n```text\n(.*?)^```", text, re.S | re.M)
+        ):
+            yield pytest.param(program, printed, id=f"{page.relative_to(ROOT)}-{i}")
+
+
+@pytest.mark.parametrize(("program", "printed"), examples())
+def test_examples_print_what_they_show(program, printed):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(program, "example", "exec"), {})
+    assert out.getvalue().split() == printed.split()
+
+
+def test_the_readme_has_an_example_on_its_first_screens():
+    assert re.search(r"^```python\n.*?softmax_loss.*?^```\n```text\n\S", README, re.S | re.M)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_names_in_the_documentation_exist(page):
+    """Every `jrank.something` in the documentation resolves."""
+    import functools
+
+    import jrank
+
+    for name in set(re.findall(r"`(jrank(?:\.\w+)+)", page.read_text(encoding="utf-8"))):
+        functools.reduce(getattr, name.split(".")[1:], jrank)
+
+
+def test_the_package_on_the_search_path_is_this_one():
+    import jrank
+
+    assert pathlib.Path(os.path.realpath(jrank.__file__)).parent == ROOT / "jrank"
