@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jrank.errors import ModelError
 from jrank.models._config import EncoderConfig, read_activation, read_field, read_labels
 from jrank.models._family import Family, Tensor, affine
-from jrank.models._layers import dense, drop, subkey
+from jrank.models._layers import dense, drop, first_token, subkey
 from jrank.models._post_norm import embedding_tensors, encode_post_norm, layer_tensors
 from jrank.types import Array
 
@@ -34,11 +34,12 @@ def refuse_variants(raw: Mapping[str, Any]) -> None:
             raise ModelError(f"config.json: {name} is set, an encoder was expected", reason="invalid_config")
 
 
-def parse_bert(raw: Mapping[str, Any]) -> EncoderConfig:
-    """Read the configuration of a BERT.
+def parse_bert(raw: Mapping[str, Any], **other: Any) -> EncoderConfig:
+    """Read the configuration of a BERT, or of a family that names its fields as BERT does.
 
     Args:
       raw: the fields of ``config.json``.
+      **other: fields of ``EncoderConfig`` that BERT does not have.
     """
     refuse_variants(raw)
     hidden_dropout = read_field(raw, "hidden_dropout_prob", float, 0.1)
@@ -59,6 +60,7 @@ def parse_bert(raw: Mapping[str, Any]) -> EncoderConfig:
         classifier_dropout=read_field(raw, "classifier_dropout", float, hidden_dropout),
         initializer_range=read_field(raw, "initializer_range", float, 0.02),
         labels=read_labels(raw),
+        **other,
     )
 
 
@@ -72,8 +74,7 @@ def _tensors(config: EncoderConfig) -> list[Tensor]:
 
 
 def _head(params: Any, config: EncoderConfig, hidden: Array, attention_mask: Array, *, rng: Array | None) -> Array:
-    first = hidden[:, 0, :].astype(jnp.promote_types(hidden.dtype, jnp.float32))
-    pooled = jnp.tanh(dense(params["pooler"], first))
+    pooled = jnp.tanh(dense(params["pooler"], first_token(hidden)))
     return dense(params["head"], drop(pooled, config.classifier_dropout, subkey(rng, 0)))
 
 

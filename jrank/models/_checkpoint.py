@@ -221,10 +221,10 @@ def read_assets(directory: Path) -> dict[str, bytes]:
 
 def _canonical(stored: dict[str, np.ndarray], family: Family, config: EncoderConfig) -> dict[str, np.ndarray]:
     """Names without the prefix, legacy names replaced, buffers and heads of other tasks left out."""
-    heads = {tensor.name for tensor in family.tensors(config) if tensor.part == "head"}
+    bare = {tensor.name for tensor in family.tensors(config) if not tensor.prefixed}
     result = {}
     for full, array in stored.items():
-        name = full.removeprefix(family.prefix) if full not in heads else full
+        name = full if full in bare else full.removeprefix(family.prefix)
         for old, new in _LEGACY:
             if name.endswith(old):
                 name = name.removesuffix(old) + new
@@ -321,7 +321,7 @@ def write_checkpoint(directory: str | os.PathLike[str], checkpoint: Checkpoint) 
                 raise ModelError(f"the parameters lack {tensor.name}", reason="invalid_weights") from None
             continue
         array = np.asarray(node, np.float32)
-        name = family.prefix + tensor.name if has_head and tensor.part != "head" else tensor.name
+        name = family.prefix + tensor.name if has_head and tensor.prefixed else tensor.name
         tensors[name] = np.ascontiguousarray(array.T if tensor.transpose else array)
     weights = require("safetensors.numpy", "").save(tensors, metadata={"format": "pt"})
     contents = {**checkpoint.assets, "model.safetensors": weights, "config.json": _config_bytes(checkpoint, has_head)}

@@ -6,12 +6,22 @@ from typing import Any
 from jrank.errors import ModelError
 from jrank.models._bert import BERT
 from jrank.models._config import EncoderConfig
+from jrank.models._distilbert import DISTILBERT
+from jrank.models._electra import ELECTRA
 from jrank.models._family import Family
+from jrank.models._modernbert import MODERNBERT
+from jrank.models._roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 
 __all__ = ["FAMILIES", "config_from", "family_of"]
 
 FAMILIES: dict[str, Family] = {
     "bert": BERT,
+    "camembert": CAMEMBERT,
+    "distilbert": DISTILBERT,
+    "electra": ELECTRA,
+    "modernbert": MODERNBERT,
+    "roberta": ROBERTA,
+    "xlm-roberta": XLM_ROBERTA,
 }
 
 

@@ -20,7 +20,8 @@ class Tensor:
       path: keys and indices that lead to it in the parameters.
       name: its name in the checkpoint, without the prefix of the encoder.
       shape: its shape here.
-      part: "encoder", "pooler" (optional in a checkpoint) or "head" (optional, never prefixed).
+      part: "encoder", or "pooler" or "head", which a checkpoint may lack.
+      prefixed: whether its name starts with the family's prefix in a checkpoint with a head.
       transpose: the checkpoint keeps it transposed (a linear layer: outputs first).
       init: how a new one is made.
     """
@@ -29,6 +30,7 @@ class Tensor:
     name: str
     shape: tuple[int, ...]
     part: Part = "encoder"
+    prefixed: bool = True
     transpose: bool = False
     init: Literal["normal", "zeros", "ones"] = "normal"
 
@@ -74,7 +76,7 @@ class Family:
     Args:
       model_type: what ``config.json`` calls it.
       architecture: the name of its classifier in ``config.json``.
-      prefix: what the names of encoder and pooler start with in a checkpoint with a head.
+      prefix: what names start with in a checkpoint with a head, those of the head apart.
       parse: the configuration from the fields of ``config.json``.
       tensors: every array of the parameters.
       encode: token ids to hidden states.
@@ -93,7 +95,14 @@ class Family:
 
 
 def affine(
-    path: tuple[str | int, ...], name: str, inputs: int, outputs: int, *, part: Part = "encoder", bias: bool = True
+    path: tuple[str | int, ...],
+    name: str,
+    inputs: int,
+    outputs: int,
+    *,
+    part: Part = "encoder",
+    bias: bool = True,
+    prefixed: bool | None = None,
 ) -> list[Tensor]:
     """The tensors of a dense layer.
 
@@ -104,13 +113,23 @@ def affine(
       outputs: width of its output.
       part: see ``Tensor``.
       bias: whether it has one.
+      prefixed: see ``Tensor``; None for all but heads.
     """
-    kernel = Tensor((*path, "kernel"), f"{name}.weight", (inputs, outputs), part, transpose=True)
-    return [kernel, Tensor((*path, "bias"), f"{name}.bias", (outputs,), part, init="zeros")] if bias else [kernel]
+    prefixed = part != "head" if prefixed is None else prefixed
+    kernel = Tensor((*path, "kernel"), f"{name}.weight", (inputs, outputs), part, prefixed, transpose=True)
+    if not bias:
+        return [kernel]
+    return [kernel, Tensor((*path, "bias"), f"{name}.bias", (outputs,), part, prefixed, init="zeros")]
 
 
 def norm(
-    path: tuple[str | int, ...], name: str, width: int, *, part: Part = "encoder", bias: bool = True
+    path: tuple[str | int, ...],
+    name: str,
+    width: int,
+    *,
+    part: Part = "encoder",
+    bias: bool = True,
+    prefixed: bool = True,
 ) -> list[Tensor]:
     """The tensors of a layer normalisation.
 
@@ -120,9 +139,10 @@ def norm(
       width: of the axis that it normalises.
       part: see ``Tensor``.
       bias: whether it has one.
+      prefixed: see ``Tensor``.
     """
-    scale = Tensor((*path, "scale"), f"{name}.weight", (width,), part, init="ones")
-    return [scale, Tensor((*path, "bias"), f"{name}.bias", (width,), part, init="zeros")] if bias else [scale]
+    scale = Tensor((*path, "scale"), f"{name}.weight", (width,), part, prefixed, init="ones")
+    return [scale, Tensor((*path, "bias"), f"{name}.bias", (width,), part, prefixed, init="zeros")] if bias else [scale]
 
 
 def embedding(path: tuple[str | int, ...], name: str, rows: int, width: int) -> list[Tensor]:

@@ -38,7 +38,7 @@ def encode(
       config: the configuration; static.
       input_ids: token ids, padded on the right.
       attention_mask: 1 at tokens, 0 at padding; integers or bool.
-      token_type_ids: 0 in the first text, 1 in the second; None for 0 throughout. Some families ignore it.
+      token_type_ids: 0 in the first text, 1 in the second; None for 0 throughout. Families with one type ignore it.
       key: key of the dropout, for training; None for none.
       remat: recompute each layer in the backward pass: one layer's activations in memory instead of all.
       compute_dtype: ``jnp.bfloat16`` halves the memory of activations; normalisation and softmax stay in float32.
@@ -239,7 +239,7 @@ def validate_inputs(config: EncoderConfig, input_ids: Any, attention_mask: Any, 
             raise ModelError(f"{name} has the dtype {array.dtype}, integers were expected", reason="invalid_input")
     _check_shapes(config, ids, mask, types)
     _check_range(ids, config.vocab_size, "input_ids", "the tokenizer may belong to another model")
-    if types is not None and config.type_vocab_size:
+    if types is not None and config.type_vocab_size > 1:
         _check_range(types, config.type_vocab_size, "token_type_ids", "this model knows fewer token types")
     real = mask != 0
     if (real[:, 1:] & ~real[:, :-1]).any():

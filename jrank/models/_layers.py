@@ -19,6 +19,7 @@ __all__ = [
     "dense",
     "drop",
     "embed",
+    "first_token",
     "layer_norm",
     "mask_bias",
     "merge_heads",
@@ -72,12 +73,14 @@ def activate(x: Array, name: str) -> Array:
 
     Args:
       x: any array.
-      name: "gelu" (exact, by erf), "gelu_tanh", "relu" or "silu".
+      name: "gelu" (exact, by erf), "gelu_tanh", "tanh", "relu" or "silu".
     """
     if name == "gelu":
         return jax.nn.gelu(x, approximate=False)
     if name == "gelu_tanh":
         return jax.nn.gelu(x, approximate=True)
+    if name == "tanh":
+        return jnp.tanh(x)
     if name == "relu":
         return jax.nn.relu(x)
     return jax.nn.silu(x)
@@ -154,6 +157,15 @@ def drop(x: Array, rate: float, rng: Array | None) -> Array:
         return x
     keep = jax.random.bernoulli(rng, 1.0 - rate, x.shape)
     return jnp.where(keep, x / (1.0 - rate), jnp.zeros_like(x))
+
+
+def first_token(hidden: Array) -> Array:
+    """Hidden state of the first token, in float32 for the head, ``[b, d]``.
+
+    Args:
+      hidden: ``[b, t, d]``.
+    """
+    return hidden[:, 0, :].astype(jnp.promote_types(hidden.dtype, jnp.float32))
 
 
 def subkey(rng: Array | None, index: int) -> Array | None:

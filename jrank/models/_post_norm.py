@@ -104,8 +104,9 @@ def encode_post_norm(
 def _embed(params: Any, config: EncoderConfig, input_ids: Array, token_type_ids: Array | None) -> Array:
     x = embed(params["word"]["table"], input_ids)
     if "type" in params:
-        types = jnp.zeros_like(input_ids) if token_type_ids is None else token_type_ids
-        x = x + embed(params["type"]["table"], types)
+        # One row is for all tokens, whatever types the tokenizer gives (RoBERTa).
+        none = token_type_ids is None or config.type_vocab_size == 1
+        x = x + embed(params["type"]["table"], jnp.zeros_like(input_ids) if none else token_type_ids)
     x = x + embed(params["position"]["table"], positions(input_ids, config.position_offset))
     return layer_norm(params["norm"], x, config.layer_norm_eps)
 
