@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["alignment", "quality_latency", "temperature_sweep", "training_curve"]
 
+Numbers = Sequence[float | int] | np.ndarray
+
 # Okabe and Ito: told apart with every kind of colour vision, and in grey.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 
 
 def _axes(ax: Any, size: tuple[float, float] = (6.4, 4.0)) -> Any:
@@ -37,7 +40,7 @@ def _tidy(ax: Any) -> None:
 
 
 def quality_latency(
-    points: Mapping[str, tuple[float, float]], *, metric: str = "NDCG@10", ax: "Axes | None" = None
+    points: Mapping[str, tuple[float | int, float | int]], *, metric: str = "NDCG@10", ax: "Axes | None" = None
 ) -> "Axes":
     """Draw quality against latency, one point for each system, and the line of those that nothing else beats.
 
@@ -56,47 +59,25 @@ def quality_latency(
     best = [i for i in range(len(names)) if not np.any((x <= x[i]) & (y > y[i]) | (x < x[i]) & (y >= y[i]))]
     best.sort(key=lambda i: x[i])
     ax.plot(x[best], y[best], color="0.75", linewidth=1.2, zorder=1)
-    for i in range(len(names)):
-        ax.scatter(x[i], y[i], s=42, color=PALETTE[i % len(PALETTE)], zorder=2)
+    for i, name in enumerate(names):
+        ax.scatter(
+            x[i], y[i], s=48, color=PALETTE[i % len(PALETTE)], marker=MARKERS[i % len(MARKERS)], label=name, zorder=2
+        )
     ax.set_xscale("log")
-    ax.margins(x=0.18, y=0.15)
-    _label_points(ax, names, x, y)
+    # Stages of one family stand so close that names beside the points would cover each other.
+    ax.legend(fontsize=8.5, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     ax.set_xlabel("milliseconds per query (log scale)")
     ax.set_ylabel(metric)
     _tidy(ax)
     return ax
 
 
-def _label_points(ax: Any, names: Sequence[str], x: np.ndarray, y: np.ndarray) -> None:
-    """Write each name beside its point, on the side where fewer other points stand near."""
-    low, high = ax.get_ylim()
-    height = (high - low) or 1.0
-    place, right = np.log10(np.maximum(x, 1e-9)), np.log10(ax.get_xlim()[1])
-    taken: list[tuple[float, float]] = []
-    for i in np.argsort(-y):
-        level = y[i]
-        # A label that would stand on another one moves down by a line.
-        while any(abs(level - other) < 0.05 * height and abs(place[i] - spot) < 1.2 for spot, other in taken):
-            level -= 0.05 * height
-        taken.append((place[i], level))
-        left = right - place[i] < 0.9
-        ax.annotate(
-            names[i],
-            (x[i], y[i]),
-            xytext=(-8 if left else 8, (level - y[i]) / height * ax.bbox.height * 0.75),
-            textcoords="offset points",
-            ha="right" if left else "left",
-            va="center",
-            fontsize=8.5,
-        )
-
-
 def training_curve(
-    steps: Sequence[float],
-    losses: Sequence[float],
+    steps: Numbers,
+    losses: Numbers,
     *,
-    metric_steps: Sequence[float] = (),
-    metric_values: Sequence[float] = (),
+    metric_steps: Numbers = (),
+    metric_values: Numbers = (),
     metric: str = "validation NDCG@10",
     ax: "Axes | None" = None,
 ) -> "Axes":
