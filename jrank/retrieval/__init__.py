@@ -1,1 +1,35 @@
-"""TODO."""
+"""First-stage retrieval: indexes that find the best documents of a large collection.
+
+Every index has one shape: build, add, delete, search, save, load. ``BM25Index`` searches texts by their words:
+
+>>> from jrank.retrieval import BM25Index, DenseIndex
+>>> texts = ["a red fox runs", "the dog sleeps", "foxes and dogs"]
+>>> words = BM25Index.build(texts, ids=["fox", "dog", "both"])
+>>> hits = words.search(["running foxes", "a sleeping dog"], k=2)
+>>> hits.ids.tolist()
+[['fox', 'both'], ['dog', 'both']]
+>>> hits.to_run(["q1", "q2"])
+Run(2 queries, 4 documents)
+
+Documents come and go without a rebuild:
+
+>>> words.delete(["fox"])
+>>> words.add(["a fox"], ids=["new"])
+>>> words.search(["fox"], k=3).ids.tolist()
+[['new', 'both', None]]
+
+``DenseIndex`` searches vectors by cosine or dot product, exactly:
+
+>>> import numpy as np
+>>> vectors = DenseIndex.build(np.eye(3), ids=["x", "y", "z"])
+>>> vectors.search(np.array([[0.6, 0.8, 0.0]]), k=2).ids.tolist()
+[['y', 'x']]
+
+What they find is fused by ``jrank.fusion`` and reranked by ``jrank.maxsim`` or a model. jax is imported by the first
+search that needs it, so lexical search starts at once.
+"""
+
+from jrank.retrieval._bm25 import BM25Index
+from jrank.retrieval._dense import DenseIndex
+
+__all__ = ["BM25Index", "DenseIndex"]

@@ -1,0 +1,183 @@
+"""What every index knows about its documents apart from their content: ids, deletions, filters."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from jrank.errors import RetrieveError
+
+__all__ = ["Documents", "allowed_documents", "check_k", "check_on_empty"]
+
+
+class Documents:
+    """The ids of an index: strings or integers, unique, in the order in which the documents came.
+
+    Deleted documents keep their place until ``compact``, so that deleting is quick. Not safe for threads by itself.
+    """
+
+    def __init__(self, ids: Iterable[str | int] = (), next_id: int = 0):
+        self._ids = list(ids)
+        self._places: dict[str | int, int] | None = None
+        self._dead: set[int] = set()
+        self.next_id = next_id
+
+    def __len__(self) -> int:
+        return len(self._ids) - len(self._dead)
+
+    def alive(self) -> list[str | int]:
+        """Return the ids of the documents that are not deleted."""
+        if not self._dead:
+            return list(self._ids)
+        return [value for place, value in enumerate(self._ids) if place not in self._dead]
+
+    def lookup(self) -> np.ndarray:
+        """Return the ids as an object array that ends with None, which -1 therefore finds."""
+        return np.array([*self.alive(), None], object)
+
+    def add(self, count: int, ids: Iterable[Any] | None) -> None:
+        """Number new documents, or raise and leave all as it was.
+
+        Args:
+          count: how many there are.
+          ids: their ids; None goes on counting, after the largest number so far.
+
+        Raises:
+          RetrieveError: an id is no id, comes twice, is of another type than the others, or the number is wrong.
+        """
+        new = list(range(self.next_id, self.next_id + count)) if ids is None else list(_plain(ids))
+        if len(new) != count:
+            raise RetrieveError(
+                f"{len(new)} ids for {count} documents", reason="invalid_parameter", hint="give every document one id"
+            )
+        places = self._all_places()
+        numbers = dict(zip(new, itertools.count(len(self._ids)), strict=False))
+        if len(numbers) < len(new) or not places.keys().isdisjoint(numbers):
+            seen = set(places)
+            twice = next(value for value in new if value in seen or seen.add(value))
+            raise RetrieveError(
+                f"the id {twice!r} comes twice", reason="duplicate_id", hint="delete the document before adding it anew"
+            )
+        if places and new and type(next(iter(places))) is not type(new[0]):
+            raise RetrieveError(
+                f"ids are all strings or all integers, got {new[0]!r} for an index that holds {next(iter(places))!r}",
+                reason="invalid_parameter",
+                hint="pass ids= of the same type as before",
+            )
+        places.update(numbers)
+        self._ids += new
+        self.next_id = max([self.next_id + count, *(value + 1 for value in new if isinstance(value, int))])
+
+    def delete(self, ids: Iterable[Any]) -> None:
+        """Mark documents as deleted, or raise and leave all as it was.
+
+        Args:
+          ids: their ids.
+
+        Raises:
+          RetrieveError: an id is not there.
+        """
+        if isinstance(ids, (str, bytes)):
+            raise TypeError(f"ids must be a collection of ids, got one {type(ids).__name__}")
+        places, gone = self._all_places(), set(_plain(ids))
+        if missing := [value for value in gone if value not in places]:
+            raise RetrieveError(f"there is no document {min(missing, key=str)!r}", reason="unknown_id", hint="see .ids")
+        self._dead.update(places.pop(value) for value in gone)
+
+    def compact(self) -> np.ndarray | None:
+        """Forget the deleted documents.
+
+        Returns:
+          Which of the places before are kept, bool; None where nothing was deleted.
+        """
+        if not self._dead:
+            return None
+        keep = np.ones(len(self._ids), bool)
+        keep[list(self._dead)] = False
+        self._ids = list(itertools.compress(self._ids, keep))
+        self._dead, self._places = set(), None
+        return keep
+
+    def _all_places(self) -> dict[str | int, int]:
+        if self._places is None:
+            places = zip(self._ids, itertools.count(), strict=False)
+            self._places = {value: place for value, place in places if place not in self._dead}
+        return self._places
+
+
+def _plain(ids: Iterable[Any]) -> Iterator[str | int]:
+    kind = None
+    for value in ids.tolist() if isinstance(ids, np.ndarray) else ids:
+        if isinstance(value, str):
+            value = str(value)
+        elif isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+            value = int(value)
+        else:
+            raise RetrieveError(
+                f"an id must be a string or an integer, got {type(value).__name__}", reason="invalid_parameter"
+            )
+        kind = kind or type(value)
+        if type(value) is not kind:
+            raise RetrieveError(
+                f"ids are all strings or all integers, got {value!r} among ids of type {kind.__name__}",
+                reason="invalid_parameter",
+                hint="1 and '1' would be two documents",
+            )
+        yield value
+
+
+def allowed_documents(chosen: Iterable[Any] | None, lookup: np.ndarray) -> np.ndarray | None:
+    """Return which documents a filter lets pass.
+
+    Args:
+      chosen: ids, or None for all documents.
+      lookup: the ids of the index, followed by None.
+
+    Returns:
+      bool, ``[documents]``, or None for all.
+
+    Raises:
+      RetrieveError: an id is not there.
+    """
+    if chosen is None:
+        return None
+    if isinstance(chosen, (str, bytes)):
+        raise TypeError(f"filter must be a collection of ids, got one {type(chosen).__name__}")
+    wanted, known = set(_plain(chosen)), lookup[:-1].tolist()
+    allowed = np.fromiter((value in wanted for value in known), bool, len(known))
+    if allowed.sum() < len(wanted):
+        missing = min(wanted.difference(known), key=str)
+        raise RetrieveError(f"the filter names {missing!r}, which is not there", reason="unknown_id", hint="see .ids")
+    return allowed
+
+
+def check_k(k: Any) -> int:
+    """Return how many documents are wanted.
+
+    Args:
+      k: an integer of at least 1.
+
+    Raises:
+      RetrieveError: it is not.
+    """
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+        raise RetrieveError(f"k must be an integer of at least 1, got {k!r}", reason="invalid_parameter")
+    return int(k)
+
+
+def check_on_empty(on_empty: Any, num_documents: int) -> bool:
+    """Return whether empty queries raise.
+
+    Args:
+      on_empty: "row" or "raise".
+      num_documents: how many the index holds.
+
+    Raises:
+      RetrieveError: it is neither, or it is "raise" and the index is empty.
+    """
+    if on_empty not in ("row", "raise"):
+        raise RetrieveError(f'on_empty must be "row" or "raise", got {on_empty!r}', reason="invalid_parameter")
+    if on_empty == "raise" and not num_documents:
+        raise RetrieveError("the index holds no documents", reason="empty_index", hint="add some first")
+    return on_empty == "raise"

@@ -1,0 +1,99 @@
+"""What all lexical indexes share: texts become terms, and the counts of terms are kept."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from scipy import sparse
+
+from jrank.errors import RetrieveError
+from jrank.retrieval._inverted import InvertedIndex
+from jrank.retrieval._postings import Postings, postings_from_rows
+from jrank.retrieval._store import damaged, read_index, strings_from_arrays, strings_to_arrays
+from jrank.text import Analyzer, encode_texts
+
+__all__ = ["LexicalIndex"]
+
+Index = TypeVar("Index", bound="LexicalIndex")
+
+
+class LexicalIndex(InvertedIndex):
+    """An inverted index of texts; a child says what a term in a document is worth.
+
+    Args:
+      analyzer: what cuts texts into terms; None is ``jrank.text.Analyzer()``.
+    """
+
+    def __init__(self, analyzer: Callable[[str], Sequence[str]] | None = None):
+        super().__init__()
+        if analyzer is not None and not callable(analyzer):
+            raise TypeError(f"analyzer must be a function from a string to its terms, got {type(analyzer).__name__}")
+        self.analyzer = Analyzer() if analyzer is None else analyzer
+        self._vocabulary: dict[str, int] = {}
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """All terms, in the order of their numbers; those of deleted documents included."""
+        return list(self._vocabulary)
+
+    def _scoring(self) -> dict[str, Any]:
+        """Return the arguments of the class other than the analyzer."""
+        raise NotImplementedError
+
+    def _num_terms(self) -> int:
+        return len(self._vocabulary)
+
+    def _make_postings(self, items: list[Any]) -> Postings:
+        terms, lengths = encode_texts(items, self.analyzer, self._vocabulary)
+        return postings_from_rows(terms, lengths, len(self._vocabulary))
+
+    def _make_rows(self, queries: Sequence[Any], num_terms: int) -> sparse.csr_array:
+        terms, lengths = encode_texts(queries, self.analyzer, self._vocabulary, grow=False)
+        bounds = np.concatenate([[0], np.cumsum(lengths)])
+        # Terms that came after the snapshot are in none of its documents.
+        late = terms >= num_terms
+        if late.any():
+            terms, bounds = terms[~late], bounds - np.concatenate([[0], np.cumsum(late)])[bounds]
+        return sparse.csr_array((np.ones(len(terms), np.float32), terms, bounds), shape=(len(lengths), num_terms))
+
+    def _parameters(self) -> dict[str, Any]:
+        analyzer = self.analyzer.config() if isinstance(self.analyzer, Analyzer) else None
+        return {"analyzer": analyzer, "scoring": self._scoring()}
+
+    def _save_arrays(self) -> dict[str, np.ndarray]:
+        return strings_to_arrays("vocabulary", list(self._vocabulary))
+
+    @classmethod
+    def load(
+        cls: type[Index], path: str | os.PathLike, *, analyzer: Callable[[str], Sequence[str]] | None = None
+    ) -> Index:
+        """Read an index that ``save`` wrote; the postings stay on disk and are mapped into memory.
+
+        Args:
+          path: the directory.
+          analyzer: for an index that was built with a function of one's own, which is not stored.
+
+        Raises:
+          RetrieveError: there is no index, or it is damaged or of another kind. Nothing is unpickled, and numbers that
+            would point outside of the index are refused.
+        """
+        parameters, arrays = read_index(path, cls.kind)
+        config = parameters.get("analyzer")
+        if analyzer is None and not isinstance(config, dict):
+            raise RetrieveError(
+                "the index was built with an analyzer of one's own, which is not stored",
+                reason="invalid_parameter",
+                hint="pass it as analyzer=",
+            )
+        try:
+            analyzer = Analyzer(**dict(config or {})) if analyzer is None else analyzer
+            index = cls(analyzer=analyzer, **parameters["scoring"])
+        except (TypeError, KeyError, RetrieveError) as error:
+            raise damaged(path, str(error)) from None
+        index._restore(path, parameters, arrays)
+        terms = strings_from_arrays("vocabulary", arrays, index._parts[0].num_terms)
+        index._vocabulary = {str(term): number for number, term in enumerate(terms)}
+        if len(index._vocabulary) != len(terms):
+            raise damaged(path, "its vocabulary holds a term twice")
+        return index

@@ -1,0 +1,178 @@
+"""Dense search against NumPy in float64."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from jrank.errors import RetrieveError
+from jrank.retrieval import DenseIndex, _dense, _kernels
+from tests.retrieval.oracles import ranking
+
+RNG = np.random.default_rng(0)
+
+
+def reference(queries, vectors, metric):
+    queries, vectors = (np.asarray(a, np.float64) for a in (queries, vectors))
+    if metric == "cosine":
+        norms = [np.linalg.norm(a, axis=1, keepdims=True) for a in (queries, vectors)]
+        queries, vectors = (a / np.where(n > 0, n, 1) for a, n in zip((queries, vectors), norms, strict=True))
+    return queries @ vectors.T
+
+
+def check(hits, scores, k, ids=None):
+    for row, values in enumerate(scores):
+        columns, best = ranking(values, k, np.ones(len(values), bool))
+        want = [None if i < 0 else (i if ids is None else ids[i]) for i in columns]
+        assert hits.ids[row].tolist() == want
+        np.testing.assert_allclose(hits.scores[row], best, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+@pytest.mark.parametrize("count", [5, 700])
+def test_exact_search(metric, count):
+    vectors, queries = RNG.normal(size=(count, 8)), RNG.normal(size=(9, 8))
+    index = DenseIndex.build(vectors, metric=metric)
+    want = reference(queries, vectors, metric)
+    np.testing.assert_allclose(index.scores(queries), want, rtol=1e-5, atol=1e-6)
+    for k in (1, 10):
+        check(index.search(queries, k=k), want, k)
+
+
+@given(
+    hnp.arrays(np.int8, (70, 3), elements=st.integers(-2, 2)), hnp.arrays(np.int8, (4, 3), elements=st.integers(-2, 2))
+)
+def test_ties_go_to_the_earlier_document(vectors, queries):
+    # Small integers: products are exact, and most scores tie. Groups are used: 80 rows are 5 groups, and k is 2.
+    scores = reference(queries, vectors, "dot")
+    index = DenseIndex.build(vectors, metric="dot")
+    for k in (2, 7, 70):
+        check(index.search(queries, k=k), scores, k)
+
+
+def test_the_groups_are_used_and_exact():
+    scores = RNG.integers(0, 9, size=(6, 4096)).astype(np.float32)
+    best, place = _kernels.best_documents(np.eye(6, dtype=np.float32), scores.T.copy(), np.ones(4096, bool), 20)
+    want = np.argsort(-scores, axis=1, kind="stable")[:, :20]
+    np.testing.assert_array_equal(place, want)
+    np.testing.assert_array_equal(best, np.take_along_axis(scores, want, 1))
+
+
+def test_blocks_of_queries_and_odd_numbers(monkeypatch):
+    vectors, queries = RNG.normal(size=(50, 4)), RNG.normal(size=(23, 4))
+    index = DenseIndex.build(vectors)
+    whole = index.search(queries, k=3)
+    monkeypatch.setattr(_dense, "QUERIES", 8)
+    blocks = index.search(queries, k=3)
+    assert blocks.ids.tolist() == whole.ids.tolist()
+    np.testing.assert_allclose(blocks.scores, whole.scores, rtol=1e-5)
+
+
+def test_values_of_every_kind():
+    for vectors in (jnp.eye(3), np.eye(3, dtype=np.float16), np.eye(3, dtype=np.int64), jnp.eye(3, dtype=jnp.bfloat16)):
+        index = DenseIndex.build(vectors, ids=["x", "y", "z"])
+        assert index.search(np.array([0.0, 1.0, 0.5]), k=2).ids.tolist() == [["y", "z"]]
+
+
+def test_cosine_of_extreme_and_zero_vectors():
+    vectors = np.array([[1e30, 1e30], [1e-30, 0.0], [0.0, 0.0], [-1.0, 0.0]], np.float32)
+    index = DenseIndex.build(vectors)
+    got = index.scores(np.array([[2.0, 0.0], [0.0, 0.0]]))
+    np.testing.assert_allclose(got, [[np.sqrt(0.5), 1, 0, -1], [0, 0, 0, 0]], rtol=1e-6)
+    assert index.search(np.array([[2.0, 0.0]]), k=4).ids.tolist() == [[1, 0, 2, 3]]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_types_are_close(dtype):
+    vectors, queries = RNG.normal(size=(40, 16)), RNG.normal(size=(5, 16))
+    index = DenseIndex.build(vectors, dtype=dtype)
+    hits = index.search(queries, k=40)
+    assert hits.scores.dtype == np.float32
+    want = -np.sort(-reference(queries, vectors, "cosine"), axis=1)
+    np.testing.assert_allclose(hits.scores, want, atol=2**-7)
+    np.testing.assert_allclose(hits.scores, -np.sort(-index.scores(queries), axis=1), atol=2**-7)
+
+
+@given(st.sets(st.integers(0, 11)), st.integers(0, 12))
+def test_adding_and_deleting_equals_a_rebuild(gone, split):
+    vectors, queries = np.random.default_rng(1).normal(size=(12, 4)), RNG.normal(size=(3, 4))
+    index = DenseIndex.build(vectors[:split])
+    index.search(queries, k=2)
+    index.add(vectors[split:])
+    index.delete(gone)
+    kept = [i for i in range(12) if i not in gone]
+    again = DenseIndex.build(vectors[kept], ids=kept)
+    assert (index.ids, len(index)) == (kept, len(kept))
+    a, b = index.search(queries, k=4), again.search(queries, k=4)
+    assert a.ids.tolist() == b.ids.tolist()
+    np.testing.assert_array_equal(a.scores, b.scores)
+    np.testing.assert_array_equal(index.scores(queries), again.scores(queries))
+
+
+def test_filters():
+    index = DenseIndex.build(np.eye(4), ids=list("wxyz"), metric="dot")
+    query = np.array([[4.0, 3.0, 2.0, 1.0]])
+    assert index.search(query, k=3, filter=["x", "z"]).ids.tolist() == [["x", "z", None]]
+    assert index.search(query, k=1, filter=[]).ids.tolist() == [[None]]
+
+
+def test_nothing():
+    empty = DenseIndex.build(np.zeros((0, 3)))
+    assert empty.search(np.ones((2, 3)), k=2).ids.tolist() == [[None, None]] * 2
+    assert empty.scores(np.ones((2, 3))).shape == (2, 0)
+    assert DenseIndex().search(np.ones((1, 5)), k=1).ids.tolist() == [[None]]
+    assert DenseIndex.build(np.eye(3)).search(np.zeros((0, 3)), k=2).ids.shape == (0, 2)
+    assert DenseIndex.build(np.eye(2)).search(np.ones((1, 2)), k=50).ids.shape == (1, 50)
+    index = DenseIndex.build(np.eye(2))
+    index.delete([0, 1])
+    assert index.search(np.ones((1, 2)), k=1).ids.tolist() == [[None]]
+
+
+def test_few_shapes_are_compiled():
+    sizes = {_dense._capacity(n) for n in range(1, 5000)}
+    assert len(sizes) < 70
+    for n in (0, 1, 15, 16, 17, 1000, 4097):
+        assert _dense._capacity(n) >= n
+        assert _dense._capacity(n) % _kernels.GROUP == 0
+        assert _dense._capacity(n) <= max(1.126 * n, n + 16)
+    index = DenseIndex.build(RNG.normal(size=(200, 4)))
+    index.search(np.ones((3, 4)), k=5)
+    before = _kernels.best_documents._cache_size()
+    index.add(RNG.normal(size=(5, 4)))
+    index.search(np.ones((4, 4)), k=5)
+    assert _kernels.best_documents._cache_size() == before
+
+
+def refused(reason, message, call):
+    with pytest.raises(RetrieveError, match=message) as caught:
+        call()
+    assert caught.value.reason is RetrieveError.Reason(reason)
+
+
+def test_bad_input(unchecked):
+    index = DenseIndex.build(np.eye(3))
+    refused(
+        "dimension_mismatch",
+        "vectors of 4 dimensions, the index holds vectors of 3",
+        lambda: index.search(np.ones((1, 4))),
+    )
+    refused("dimension_mismatch", "of 2 dimensions", lambda: index.add(np.ones((1, 2))))
+    refused(
+        "invalid_parameter",
+        r"items\[1\] holds a number that is not finite",
+        lambda: index.add(np.array([[1.0] * 3, [np.nan] * 3])),
+    )
+    refused("invalid_parameter", r"queries\[0\] holds", lambda: index.search(np.array([[np.inf, 0, 0]])))
+    refused("invalid_parameter", r"shape \[n, d\], got float64 of shape \(3,\)", lambda: index.add(np.ones(3)))
+    refused("invalid_parameter", "got <U1", lambda: index.add(np.array([["a"]])))
+    refused("invalid_parameter", "k must be", lambda: index.search(np.ones((1, 3)), k=0))
+    refused("invalid_parameter", "metric 'l2' is unknown; choose one of cosine, dot", lambda: DenseIndex(metric="l2"))
+    refused("invalid_parameter", "dtype 'int4' is unknown", lambda: DenseIndex(dtype="int4"))
+    refused("duplicate_id", "comes twice", lambda: DenseIndex.build(np.eye(2), ids=["a", "a"]))
+    refused("unknown_id", "there is no document 9", lambda: index.delete([9]))
+    refused("empty_index", "no documents", lambda: DenseIndex().search(np.ones((1, 3)), on_empty="raise"))
+    with pytest.raises(TypeError, match=r"must be an array, got a list; write np.asarray\(queries\)"):
+        index.search([[1.0, 0, 0]])
+    assert index.ids == [0, 1, 2]
