@@ -80,6 +80,7 @@ class Analyzer:
     normalize: str | None = "NFC"
     ngrams: int = 1
     _find: Callable[[str], list[str]] = field(init=False, repr=False, compare=False)
+    _stop: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
         stop = self.stop_words
@@ -92,6 +93,7 @@ class Analyzer:
                 hint="put the words into a set",
             )
         object.__setattr__(self, "stop_words", frozenset(stop or ()))
+        object.__setattr__(self, "_stop", self.stop_words)
         if self.normalize not in (None, "NFC", "NFKC", "NFD", "NFKD"):
             raise RetrieveError(
                 f"normalize must be NFC, NFKC, NFD, NFKD or None, got {self.normalize!r}", reason="invalid_parameter"
@@ -128,6 +130,10 @@ class Analyzer:
         Raises:
           TypeError: it is not a string.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"a text must be a string, got {type(text).__name__}")
+        if not isinstance(text, str):
+            raise TypeError(f"a text must be a string, got {type(text).__name__}")
         words = self._words(text)
         terms = [term for term in self._terms(words) if term is not None]
         if self.ngrams > 1:
@@ -143,7 +149,7 @@ class Analyzer:
         """
         return {
             "language": self.language,
-            "stop_words": sorted(self.stop_words or ()),
+            "stop_words": sorted(self._stop),
             "lowercase": self.lowercase,
             "pattern": self.pattern,
             "normalize": self.normalize,
@@ -168,18 +174,16 @@ class Analyzer:
 
     def _words(self, text: str) -> list[str]:
         """Return the words, stop words and (from ASCII text) single letters included; ``_terms`` drops them."""
-        if not isinstance(text, str):
-            raise TypeError(f"a text must be a string, got {type(text).__name__}")
         if text.isascii():
             if self.pattern == WORDS:
                 return text.translate(_LOWER if self.lowercase else _KEEP).split()
         elif self.normalize is not None:
-            text = unicodedata.normalize(self.normalize, text)
+            text = unicodedata.normalize(self.normalize, text)  # type: ignore[arg-type]
         return self._find(text.lower() if self.lowercase else text)
 
     def _terms(self, words: list[str]) -> list[str | None]:
         """Return the term of each word, None for words to leave out."""
-        stop = self.stop_words
+        stop = self._stop
         short = 2 if self.pattern == WORDS else 1
         stemmer = self._stemmer()
         stems = words if stemmer is None else stemmer.stemWords(words)
@@ -218,18 +222,19 @@ def encode_texts(
     if first is None:
         return EncodedTexts(np.zeros(0, np.int32), np.zeros(0, np.int64))
     texts = itertools.chain([first], texts)
-    raw = isinstance(first, str) and isinstance(analyzer, Analyzer) and analyzer.ngrams == 1
+    # An analyzer of ours is asked for words first, and for the terms of the distinct ones at the end.
+    ours = analyzer if isinstance(first, str) and isinstance(analyzer, Analyzer) and analyzer.ngrams == 1 else None
     if not isinstance(first, str):
         words = map(_as_given, texts)
-    elif raw:
-        words = map(analyzer._words, texts)
+    elif ours:
+        words = map(ours._words, map(_as_text, texts))
     elif callable(analyzer):
         words = map(analyzer, map(_as_text, texts))
     else:
         raise TypeError(f"an analyzer must be a function from a string to its terms, got {type(analyzer).__name__}")
 
     # Numbers of words as they come; the distinct ones become terms afterwards.
-    numbers: dict[str, int] = defaultdict()
+    numbers: defaultdict[str, int] = defaultdict()
     numbers.default_factory = numbers.__len__
     parts, lengths, block, count = [], [], [], 0
     for row in words:
@@ -241,13 +246,13 @@ def encode_texts(
             block, count = [], 0
     parts.append(np.fromiter(map(numbers.__getitem__, itertools.chain.from_iterable(block)), np.int32, count))
 
-    terms = analyzer._terms(list(numbers)) if raw else list(numbers)
+    terms = ours._terms(list(numbers)) if ours else list(numbers)
     if not all(term is None or isinstance(term, str) for term in terms):
         raise TypeError("a term must be a string")
     if grow:
         new = dict.fromkeys(term for term in terms if term is not None and term not in vocabulary)
         vocabulary.update(zip(new, itertools.count(len(vocabulary)), strict=False))
-    table = np.fromiter((vocabulary.get(term, -1) for term in terms), np.int32, len(terms))
+    table = np.fromiter((-1 if term is None else vocabulary.get(term, -1) for term in terms), np.int32, len(terms))
     ids = table[np.concatenate(parts)] if len(terms) else np.zeros(0, np.int32)
     sizes = np.array(lengths, np.int64)
     keep = ids >= 0

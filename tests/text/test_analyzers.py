@@ -124,7 +124,7 @@ def test_wrong_texts_are_named(unchecked):
     with pytest.raises(TypeError, match="a text must be a string, got int"):
         Analyzer()(3)
     for texts in (["a", 3], ["a", ["b"]], [["b"], "a"], [3]):
-        with pytest.raises(TypeError, match="all be strings or all be lists|must be a string"):
+        with pytest.raises(TypeError, match=r"all be strings or all be lists|must be a string"):
             encode_texts(texts, Analyzer(), {})
     with pytest.raises(TypeError, match="a term must be a string"):
         encode_texts([["a", 3]], Analyzer(), {})
