@@ -1,1 +1,67 @@
-"""TODO."""
+"""Fuse the results of several systems, by rank or by score.
+
+Runs and dictionaries are fused on the host, by NumPy:
+
+>>> from jrank import fusion
+>>> bm25 = {"q1": {"d1": 12.0, "d2": 7.0, "d3": 1.0}}
+>>> dense = {"q1": {"d2": 0.9, "d4": 0.8}}
+>>> fused = fusion.fuse([bm25, dense], method="comb_sum", weights=[0.3, 0.7])
+>>> list(fused["q1"])
+['d2', 'd1', 'd4', 'd3']
+
+One name means different functions in different systems; a preset takes the one that is meant:
+
+>>> fusion.fuse([bm25, dense], method="rrf", preset="qdrant")["q1"]["d2"]
+0.8333333333333333
+
+The same functions take arrays, ``[..., runs, docs]`` to ``[..., docs]``. NumPy arrays are computed by NumPy; arrays of
+JAX by JAX, under ``jit``, ``vmap`` and ``grad``:
+
+>>> import jax, jax.numpy as jnp
+>>> scores = jnp.array([[3.0, 1.0, 2.0], [0.0, 5.0, -jnp.inf]])
+>>> jax.jacobian(lambda w: fusion.comb_sum(scores, weights=w))(jnp.array([0.5, 0.5])).tolist()
+[[1.0, 0.0], [0.0, 1.0], [0.5, 0.0]]
+"""
+
+from jrank.fusion._fuse import fuse
+from jrank.fusion._methods import PRESETS, list_methods
+from jrank.fusion._normalize import normalize
+from jrank.fusion._ranks import borda, condorcet, isr, log_isr, logn_isr, rbc, rrf
+from jrank.fusion._scores import (
+    comb_anz,
+    comb_gmnz,
+    comb_max,
+    comb_med,
+    comb_min,
+    comb_mnz,
+    comb_sum,
+    dbsf,
+    mixed,
+    standardized,
+    wmnz,
+)
+
+__all__ = [
+    "PRESETS",
+    "borda",
+    "comb_anz",
+    "comb_gmnz",
+    "comb_max",
+    "comb_med",
+    "comb_min",
+    "comb_mnz",
+    "comb_sum",
+    "condorcet",
+    "dbsf",
+    "fuse",
+    "isr",
+    "list_methods",
+    "log_isr",
+    "logn_isr",
+    "mixed",
+    "normalize",
+    "rbc",
+    "rrf",
+    "standardized",
+    "wmnz",
+]

@@ -1,0 +1,82 @@
+"""Fuse runs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jrank.errors import FusionError
+from jrank.fusion._align import align
+from jrank.fusion._methods import resolve_method
+from jrank.runs import Run
+
+__all__ = ["as_runs", "fuse"]
+
+
+def as_runs(runs: Any) -> list[Run]:
+    """Return a list of runs.
+
+    Args:
+      runs: runs, or mappings ``{query id: {document id: score}}``.
+
+    Raises:
+      FusionError: there is none.
+    """
+    if isinstance(runs, (Run, str)) or not isinstance(runs, (Sequence, Mapping)):
+        raise TypeError(f"runs must be a list of runs, got {type(runs).__name__}")
+    values = list(runs.values()) if isinstance(runs, Mapping) else list(runs)
+    if not values:
+        raise FusionError("there is no run to fuse", reason="empty_input", hint="pass a list of runs")
+    return [run if isinstance(run, Run) else Run(run) for run in values]
+
+
+def fuse(
+    runs: Sequence[Any] | Mapping[str, Any],
+    *,
+    method: str = "rrf",
+    preset: str | None = None,
+    queries: str = "union",
+    depth: int | None = None,
+    name: str = "",
+    **params: Any,
+) -> Run:
+    """Fuse several runs into one; on the host, without a compiler.
+
+    Args:
+      runs: runs, or mappings ``{query id: {document id: score}}``; a mapping of names to runs will do.
+      method: "rrf", "comb_sum", "comb_mnz", "borda", "condorcet", "rbc", "dbsf" or another of ``list_methods()``.
+      preset: a system whose options are taken, such as "qdrant" or "weaviate" for "rrf"; see ``PRESETS``.
+      queries: "union" fuses every query with the runs that hold it; "intersection" only queries that all runs hold.
+      depth: how many documents of each run count, or None for all.
+      name: what the fused run is called; the method by default.
+      **params: options of the method, such as ``k`` or ``weights``; see the function of that name.
+
+    Returns:
+      The fused run, with every document that any of the runs holds.
+
+    Raises:
+      FusionError: there is no run, the method or an option is unknown, or an option does not fit.
+
+    Numerics: float64. Documents of equal score are ranked by id, as everywhere (see ``Run``).
+    Cost: O(n log n) in the number of entries; arrays of a few megabytes at a time.
+
+    >>> bm25 = {"q1": {"d1": 12.0, "d2": 7.0, "d3": 1.0}}
+    >>> dense = {"q1": {"d2": 0.9, "d4": 0.8}}
+    >>> list(fuse([bm25, dense])["q1"])
+    ['d2', 'd1', 'd4', 'd3']
+    """
+    found, params = resolve_method(method, params, preset)
+    listed = as_runs(runs)
+    if params.get("weights") is not None:
+        params["weights"] = np.asarray(params["weights"], np.float64)
+    aligned = align(listed, queries=queries, depth=depth)
+    values = np.empty(len(aligned.codes))
+    for side in aligned.sides(square=found.square):
+        fused = np.asarray(found(side.ranks, side.scores, **params), np.float64)
+        if side.block.full:
+            values[side.block.index] = fused
+        else:
+            values[side.block.index[side.block.where]] = fused[side.block.where]
+    run = aligned.to_run(values)
+    run.name = name or method
+    return run

@@ -1,0 +1,162 @@
+"""The table of fusion methods, their other names, and what systems mean by them."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from jrank.errors import FusionError
+from jrank.fusion import _ranks, _scores
+
+__all__ = ["METHODS", "PRESETS", "Method", "list_methods", "resolve_method"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A line of the table.
+
+    Attributes:
+      fn: the function on arrays.
+      takes: "ranks" or "scores".
+      params: the names of its options.
+      square: whether it makes arrays of documents times documents.
+      defaults: options that differ from those of ``fn``.
+    """
+
+    fn: Callable[..., Any]
+    takes: str
+    params: tuple[str, ...]
+    square: bool = False
+    defaults: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, ranks: np.ndarray, scores: np.ndarray, **params: Any) -> Any:
+        """Fuse, ``[..., runs, docs]`` to ``[..., docs]``."""
+        if self.takes == "ranks":
+            return self.fn(ranks, **{**self.defaults, **params})
+        if "norm" in self.params:
+            params.setdefault("ranks", ranks)
+        return self.fn(scores, **{**self.defaults, **params})
+
+
+_SUM = ("weights", "norm", "missing")
+
+# Name -> method. A new one is one function and one line.
+METHODS: dict[str, Method] = {
+    "rrf": Method(_ranks.rrf, "ranks", ("weights", "k", "rank_base", "weights_in_rank")),
+    "isr": Method(_ranks.isr, "ranks", ("weights", "k", "power", "rank_base", "count")),
+    "log_isr": Method(_ranks.log_isr, "ranks", ("weights",)),
+    "logn_isr": Method(_ranks.logn_isr, "ranks", ("weights", "sigma")),
+    "rbc": Method(_ranks.rbc, "ranks", ("weights", "phi")),
+    "borda": Method(_ranks.borda, "ranks", ("weights", "points")),
+    "condorcet": Method(_ranks.condorcet, "ranks", ("weights",), square=True),
+    "comb_sum": Method(_scores.comb_sum, "scores", _SUM),
+    "comb_mnz": Method(_scores.comb_mnz, "scores", _SUM),
+    "comb_gmnz": Method(_scores.comb_gmnz, "scores", (*_SUM, "gamma")),
+    "comb_anz": Method(_scores.comb_anz, "scores", ("norm",)),
+    "comb_max": Method(_scores.comb_max, "scores", ("norm",)),
+    "comb_min": Method(_scores.comb_min, "scores", ("norm",)),
+    "comb_med": Method(_scores.comb_med, "scores", ("norm",)),
+    "wmnz": Method(_scores.wmnz, "scores", _SUM),
+    "mixed": Method(_scores.mixed, "scores", _SUM),
+    "dbsf": Method(_scores.dbsf, "scores", ("weights",)),
+    "standardized": Method(_scores.standardized, "scores", ("weights", "clip")),
+}
+
+# What other programs call them.
+ALIASES: dict[str, str] = {
+    "combsum": "comb_sum",
+    "sum": "comb_sum",
+    "wsum": "comb_sum",
+    "weighted": "comb_sum",
+    "weighted_sum": "comb_sum",
+    "relative_score": "comb_sum",
+    "linear": "comb_sum",
+    "combmnz": "comb_mnz",
+    "mnz": "comb_mnz",
+    "gmnz": "comb_gmnz",
+    "combanz": "comb_anz",
+    "anz": "comb_anz",
+    "mean": "comb_anz",
+    "combmax": "comb_max",
+    "max": "comb_max",
+    "combmin": "comb_min",
+    "min": "comb_min",
+    "combmed": "comb_med",
+    "med": "comb_med",
+    "median": "comb_med",
+    "bordafuse": "borda",
+    "w_bordafuse": "borda",
+    "w_condorcet": "condorcet",
+    "copeland": "condorcet",
+}
+
+# Method -> system -> options. One name means different functions in different systems.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "rrf": {
+        "ranx": {"k": 60},
+        "anserini": {"k": 60},
+        "elasticsearch": {"k": 60},
+        "opensearch": {"k": 60},
+        "qdrant": {"k": 2, "rank_base": 0, "weights_in_rank": True},
+        "weaviate": {"k": 60, "rank_base": 0},
+        "rankops": {"k": 60, "rank_base": 0},
+    },
+    "isr": {
+        "ranx": {},
+        "rankops": {"k": 1, "power": 0.5, "rank_base": 0, "count": False},
+    },
+    "borda": {"ranx": {"points": "union"}, "rankops": {"points": "list"}},
+    "comb_sum": {"ranx": {"norm": "min_max"}, "weaviate": {"norm": "min_max"}},
+}
+
+
+def list_methods() -> list[str]:
+    """Return the names of all fusion methods.
+
+    >>> "rrf" in list_methods()
+    True
+    """
+    return sorted(METHODS)
+
+
+def resolve_method(method: str, params: dict[str, Any], preset: str | None = None) -> tuple[Method, dict[str, Any]]:
+    """Return the method of a name, and its options with those of a preset.
+
+    Args:
+      method: a name, in any of its spellings.
+      params: the options that were given; they win over the preset.
+      preset: the name of a system, or None.
+
+    Raises:
+      FusionError: the method, an option or the preset is unknown.
+    """
+    if not isinstance(method, str):
+        raise TypeError(f"method must be a name, got {type(method).__name__}")
+    name = method.lower().replace("-", "_")
+    name = ALIASES.get(name, name)
+    if name not in METHODS:
+        close = difflib.get_close_matches(name, [*METHODS, *ALIASES], 2)
+        guess = f"did you mean {' or '.join(close)}? " if close else ""
+        raise FusionError(
+            f"unknown method {method!r}", reason="unknown_method", hint=f"{guess}known: {', '.join(list_methods())}"
+        )
+    found = METHODS[name]
+    if preset is not None:
+        known = PRESETS.get(name, {})
+        if preset not in known:
+            raise FusionError(
+                f"method {name!r} has no preset {preset!r}",
+                reason="invalid_config",
+                hint=f"known: {', '.join(known) or 'none'}",
+            )
+        params = {**known[preset], **params}
+    for param in params:
+        if param not in found.params:
+            raise FusionError(
+                f"method {name!r} has no option {param!r}",
+                reason="invalid_config",
+                hint=f"it takes: {', '.join(found.params) or 'none'}",
+            )
+    return found, params

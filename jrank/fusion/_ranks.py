@@ -1,0 +1,316 @@
+"""Fusion by rank."""
+
+from typing import Any
+
+from jaxtyping import Bool, Float, Real
+
+from jrank.errors import FusionError
+from jrank.fusion._space import check_weights, finish, is_concrete, ranks_of, spread
+
+__all__ = ["borda", "condorcet", "isr", "log_isr", "logn_isr", "rbc", "rrf"]
+
+
+def rrf(
+    ranks: Real[Any, "*batch runs docs"],
+    *,
+    where: Real[Any, "..."] | Bool[Any, "..."] | None = None,
+    weights: Any = None,
+    k: Any = 60,
+    rank_base: int = 1,
+    weights_in_rank: bool = False,
+) -> Float[Any, "*batch docs"]:
+    r"""Reciprocal rank fusion: robust, needs no scores, and the usual first choice.
+
+    .. math:: \sum_i \frac{w_i}{k + r_i - 1 + b}
+
+    with the rank :math:`r_i` of the document in run i and the rank base b. Systems differ in k and b and do not say so:
+    see ``PRESETS``.
+
+    Args:
+      ranks: 1-based ranks; 0 or less means that the run lacks the document.
+      where: True where the run holds the document.
+      weights: one per run, ``[runs]``; 1 by default.
+      k: how much the first ranks are levelled; larger is flatter. May be traced and differentiated.
+      rank_base: what the first rank counts as, 1 or 0.
+      weights_in_rank: divide ranks by the weight instead of multiplying the contribution.
+
+    Returns:
+      Fused scores; -inf for a document that no run holds.
+
+    Raises:
+      FusionError: shapes or weights do not fit, or k + rank_base is not positive.
+
+    Numerics: float64 for NumPy, the type of ``ranks`` for JAX; documents at equal ranks tie exactly in float64.
+    Cost: O(runs docs).
+    References: cormack2009.
+
+    >>> import numpy as np
+    >>> rrf(np.array([[1, 2, 0], [2, 1, 3]])).round(4).tolist()
+    [0.0325, 0.0325, 0.0159]
+    """
+    xp, r, present = ranks_of(ranks, where, weights, k)
+    if rank_base not in (0, 1):
+        raise FusionError(f"rank_base is {rank_base}, expected 0 or 1", reason="invalid_config")
+    if is_concrete(k) and not k + rank_base > 0:
+        raise FusionError(
+            f"k is {k} with rank_base {rank_base}: the first rank would divide by {k + rank_base}",
+            reason="invalid_config",
+            hint=f"choose k above {-rank_base}",
+        )
+    w = check_weights(xp, weights, r.shape, r.dtype)
+    # A missing document stands at rank infinity and contributes exactly 0.
+    if weights_in_rank and w is not None:
+        used = w != 0
+        r = xp.where(used, r / xp.where(used, w, 1), xp.inf)
+        w = None
+    return finish(xp, spread(xp, 1 / (r + (k - 1 + rank_base)), w), present, ranks)
+
+
+def isr(
+    ranks: Real[Any, "*batch runs docs"],
+    *,
+    where: Real[Any, "..."] | Bool[Any, "..."] | None = None,
+    weights: Any = None,
+    k: Any = 0,
+    power: Any = 2.0,
+    rank_base: int = 1,
+    count: bool = True,
+) -> Float[Any, "*batch docs"]:
+    r"""Inverse square rank: first ranks count far more than in ``rrf``, and so does agreement between runs.
+
+    .. math:: n \sum_i \frac{w_i}{(k + r_i - 1 + b)^p}
+
+    with the number n of runs that hold the document, and p = 2.
+
+    Args:
+      ranks: 1-based ranks; 0 or less means that the run lacks the document.
+      where: True where the run holds the document.
+      weights: one per run; 1 by default.
+      k: added to ranks.
+      power: p. The preset "rankops" takes 0.5, k = 1 and no count.
+      rank_base: what the first rank counts as, 1 or 0.
+      count: whether the sum is multiplied by n.
+
+    Returns:
+      Fused scores; -inf for a document that no run holds.
+
+    Raises:
+      FusionError: shapes or weights do not fit, or k + rank_base is not positive.
+
+    Cost: O(runs docs).
+    References: mourao2013.
+
+    >>> import numpy as np
+    >>> isr(np.array([[1, 2], [2, 0]])).tolist()
+    [2.5, 0.25]
+    """
+    xp, r, present = ranks_of(ranks, where, weights, k, power)
+    if is_concrete(k) and not k + rank_base > 0:
+        raise FusionError(f"k is {k} with rank_base {rank_base}, expected a positive sum", reason="invalid_config")
+    w = check_weights(xp, weights, r.shape, r.dtype)
+    safe = xp.where(present, r, 1)
+    total = spread(xp, xp.where(present, (safe + (k - 1 + rank_base)) ** -power, 0), w)
+    if count:
+        total = total * xp.sum(present, axis=-2).astype(r.dtype)
+    return finish(xp, total, present, ranks)
+
+
+def log_isr(
+    ranks: Real[Any, "*batch runs docs"],
+    *,
+    where: Real[Any, "..."] | Bool[Any, "..."] | None = None,
+    weights: Any = None,
+) -> Float[Any, "*batch docs"]:
+    r"""Inverse square rank with a gentler reward for agreement; 0 for every document that a single run holds.
+
+    .. math:: \ln(n) \sum_i w_i / r_i^2
+
+    Args:
+      ranks: 1-based ranks; 0 or less means that the run lacks the document.
+      where: True where the run holds the document.
+      weights: one per run; 1 by default.
+
+    Returns:
+      Fused scores; -inf for a document that no run holds. ``logn_isr`` keeps single documents apart.
+
+    Raises:
+      FusionError: shapes or weights do not fit.
+
+    Cost: O(runs docs).
+    References: mourao2013.
+
+    >>> import numpy as np
+    >>> log_isr(np.array([[1, 2], [2, 0]])).round(4).tolist()
+    [0.8664, 0.0]
+    """
+    return logn_isr(ranks, where=where, weights=weights, sigma=0.0)
+
+
+def logn_isr(
+    ranks: Real[Any, "*batch runs docs"],
+    *,
+    where: Real[Any, "..."] | Bool[Any, "..."] | None = None,
+    weights: Any = None,
+    sigma: Any = 0.01,
+) -> Float[Any, "*batch docs"]:
+    r"""Inverse square rank with a gentler reward for agreement.
+
+    .. math:: \ln(n + \sigma) \sum_i w_i / r_i^2
+
+    Args:
+      ranks: 1-based ranks; 0 or less means that the run lacks the document.
+      where: True where the run holds the document.
+      weights: one per run; 1 by default.
+      sigma: what documents of a single run keep, between 0 and 1. May be traced and differentiated.
+
+    Returns:
+      Fused scores; -inf for a document that no run holds.
+
+    Raises:
+      FusionError: shapes or weights do not fit, or sigma is negative.
+
+    Cost: O(runs docs).
+    References: mourao2013.
+
+    >>> import numpy as np
+    >>> logn_isr(np.array([[1, 2], [2, 0]]), sigma=1.0).round(4).tolist()
+    [1.3733, 0.1733]
+    """
+    if is_concrete(sigma) and not 0 <= sigma <= 1:
+        raise FusionError(f"sigma is {sigma}, expected 0 to 1", reason="invalid_config")
+    xp, r, present = ranks_of(ranks, where, weights, sigma)
+    w = check_weights(xp, weights, r.shape, r.dtype)
+    safe = xp.where(present, r, 1)
+    total = spread(xp, xp.where(present, 1 / (safe * safe), 0), w)
+    n = xp.maximum(xp.sum(present, axis=-2), 1).astype(r.dtype)
+    return finish(xp, total * xp.log(n + sigma), present, ranks)
+
+
+def rbc(
+    ranks: Real[Any, "*batch runs docs"],
+    *,
+    where: Real[Any, "..."] | Bool[Any, "..."] | None = None,
+    weights: Any = None,
+    phi: Any = 0.8,
+) -> Float[Any, "*batch docs"]:
+    r"""Rank-biased centroids: the weight of a rank is the chance that a patient reader reaches it.
+
+    .. math:: \sum_i w_i (1 - \phi) \phi^{r_i - 1}
+
+    Args:
+      ranks: 1-based ranks; 0 or less means that the run lacks the document.
+      where: True where the run holds the document.
+      weights: one per run; 1 by default.
+      phi: patience, between 0 and 1. May be traced and differentiated.
+
+    Returns:
+      Fused scores; -inf for a document that no run holds.
+
+    Raises:
+      FusionError: shapes or weights do not fit, or phi is out of range.
+
+    Cost: O(runs docs).
+    References: bailey2017.
+
+    >>> import numpy as np
+    >>> rbc(np.array([[1, 2], [2, 0]]), phi=0.5).tolist()
+    [0.75, 0.25]
+    """
+    if is_concrete(phi) and not 0 < phi < 1:
+        raise FusionError(f"phi is {phi}, expected a number between 0 and 1", reason="invalid_config")
+    xp, r, present = ranks_of(ranks, where, weights, phi)
+    w = check_weights(xp, weights, r.shape, r.dtype)
+    safe = xp.where(present, r, 1)
+    return finish(xp, spread(xp, xp.where(present, (1 - phi) * phi ** (safe - 1), 0), w), present, ranks)
+
+
+def borda(
+    ranks: Real[Any, "*batch runs docs"],
+    *,
+    where: Real[Any, "..."] | Bool[Any, "..."] | None = None,
+    weights: Any = None,
+    points: str = "union",
+) -> Float[Any, "*batch docs"]:
+    r"""Borda count: each run gives points from the number of candidates downwards.
+
+    .. math:: \sum_i w_i (N - r_i + 1), \qquad \text{or } w_i (N - L_i + 1) / 2 \text{ where run i lacks the document}
+
+    with the number N of documents that any run holds and the length :math:`L_i` of run i: what is left of its points is
+    shared among the documents that it lacks.
+
+    Args:
+      ranks: 1-based ranks; 0 or less means that the run lacks the document.
+      where: True where the run holds the document.
+      weights: one per run; 1 by default.
+      points: "union" as above; "list" gives L - r + 1 points, and none to documents that the run lacks.
+
+    Returns:
+      Fused scores; -inf for a document that no run holds.
+
+    Raises:
+      FusionError: shapes or weights do not fit, or ``points`` is unknown.
+
+    Cost: O(runs docs).
+    References: aslam2001.
+
+    >>> import numpy as np
+    >>> borda(np.array([[1, 2, 0], [2, 1, 3]])).tolist()
+    [5.0, 5.0, 2.0]
+    """
+    xp, r, present = ranks_of(ranks, where, weights)
+    w = check_weights(xp, weights, r.shape, r.dtype)
+    length = xp.sum(present, axis=-1, keepdims=True).astype(r.dtype)
+    safe = xp.where(present, r, 0)
+    if points == "union":
+        candidates = xp.any(present, axis=-2, keepdims=True)
+        n = xp.sum(candidates, axis=-1, keepdims=True).astype(r.dtype)
+        given = xp.where(present, n - safe + 1, (n - length + 1) / 2)
+    elif points == "list":
+        given = xp.where(present, length - safe + 1, 0)
+    else:
+        raise FusionError(f"points is {points!r}", reason="invalid_config", hint='use "union" or "list"')
+    return finish(xp, spread(xp, given, w), present, ranks)
+
+
+def condorcet(
+    ranks: Real[Any, "*batch runs docs"],
+    *,
+    where: Real[Any, "..."] | Bool[Any, "..."] | None = None,
+    weights: Any = None,
+) -> Float[Any, "*batch docs"]:
+    r"""Condorcet fusion: how many documents does each beat in a vote of the runs, pair by pair?
+
+    A run votes for the document that it ranks higher, and for one that it holds against one that it lacks. The score is
+    Copeland's: one, plus one for each document beaten and a half for each draw. A cycle (a beats b, b beats c, c beats
+    a) ends in equal scores, where sorting by votes would depend on the order of the input.
+
+    Args:
+      ranks: 1-based ranks; 0 or less means that the run lacks the document.
+      where: True where the run holds the document.
+      weights: votes of each run; 1 by default.
+
+    Returns:
+      Fused scores; -inf for a document that no run holds.
+
+    Raises:
+      FusionError: shapes or weights do not fit.
+
+    Cost: O(runs docs²) time, O(docs²) memory per list.
+    References: montague2002.
+
+    >>> import numpy as np
+    >>> condorcet(np.array([[1, 2, 3], [1, 3, 2], [2, 1, 3]])).tolist()
+    [3.0, 2.0, 1.0]
+    """
+    xp, r, present = ranks_of(ranks, where, weights)
+    w = check_weights(xp, weights, r.shape, r.dtype)
+    candidates = xp.any(present, axis=-2)
+    margin = 0
+    for i in range(r.shape[-2]):
+        mine, other = r[..., i, :, None], r[..., i, None, :]
+        vote = (mine < other).astype(r.dtype) - (mine > other).astype(r.dtype)
+        margin = margin + (vote if w is None else vote * w[..., i, :, None])
+    rivals = candidates[..., None, :]
+    # A document draws with itself: that half is taken off, and one is added.
+    beaten = xp.sum(xp.where(rivals, 0.5 * (1 + xp.sign(margin)), 0), axis=-1) + 0.5
+    return finish(xp, beaten, present, ranks)
