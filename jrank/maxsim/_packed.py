@@ -1,0 +1,162 @@
+"""Scores of a query against packed documents."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Float, Real, Shaped
+
+from jrank.arrays import accumulator_dtype, as_floating, neutralise
+from jrank.errors import RerankError
+from jrank.maxsim._core import index_dtype, picked
+from jrank.maxsim._inputs import common_type, mask
+from jrank.maxsim._pack import TILE, PackedDocs
+from jrank.sharding import common_variance
+from jrank.types import Array, ArrayLike
+
+__all__ = ["score_packed"]
+
+
+def score_packed(
+    query: Real[ArrayLike, "*batch q d"],
+    packed: PackedDocs,
+    *,
+    query_where: Shaped[ArrayLike, "..."] | None = None,
+) -> Float[Array, "*batch n"]:
+    """Late-interaction score of one query against each packed document.
+
+    Args:
+      query: token embeddings of the query.
+      packed: the documents, from ``pack``.
+      query_where: which query tokens count, ``[*batch, q]``. None is all.
+
+    Returns:
+      One score a document, in the order given to ``pack``; 0 for an empty document.
+
+    Raises:
+      RerankError: query and documents have different dimensions.
+
+    Numerics: those of ``score``, to the rounding of another blocking.
+
+    Cost: the time of the product alone; memory of one group of scores, and of one number for each query token and
+    document.
+
+    >>> from jrank.maxsim import pack
+    >>> packed = pack([jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.zeros((0, 2)), jnp.array([[0.0, 3.0]])])
+    >>> score_packed(jnp.array([[1.0, 0.0], [0.0, 2.0]]), packed).tolist()
+    [3.0, 0.0, 6.0]
+    """
+    query = as_floating(query, "query")
+    if query.ndim < 2 or query.shape[-1] != packed.dimensions:
+        raise RerankError(
+            f"query has shape {query.shape}, expected [..., q, {packed.dimensions}] as the packed documents have",
+            reason="dimension_mismatch",
+            hint="encode both with the same model",
+        )
+    query_where = mask(query_where, query.shape[:-1], "query_where")
+    tokens = jnp.asarray(packed.tokens)
+    dtype = common_type(query.dtype, tokens.dtype)
+    fn: Callable[..., Array] = functools.partial(_score, packed)
+    for _ in range(query.ndim - 2):
+        fn = jax.vmap(fn)
+    return fn(query.astype(dtype), query_where)
+
+
+def _score(packed: PackedDocs, query: Array, query_where: Array | None) -> Array:
+    n, q = len(packed), query.shape[0]
+    rows = neutralise(query, None if query_where is None else query_where[:, None])
+    if not q:
+        return jnp.zeros(n, accumulator_dtype(rows.dtype))
+    rows, tokens, segments = common_variance(rows, jnp.asarray(packed.tokens), jnp.asarray(packed.segments))
+    maxima = _slots(rows, tokens, segments, packed.max_docs)
+    if packed.span > 1:
+        maxima = maxima.at[:, 0].set(_joined(maxima[:, 0], packed))
+    totals = jnp.sum(maxima if query_where is None else jnp.where(query_where, maxima, jnp.zeros_like(maxima)), axis=-1)
+    slots = jnp.asarray(packed.slots)
+    found = totals.reshape(-1).at[jnp.maximum(slots, 0)].get(mode="promise_in_bounds")
+    return jnp.where(slots >= 0, found, jnp.zeros_like(found))
+
+
+def _joined(first: Array, packed: PackedDocs) -> Array:
+    """For each group the best of its first document over all the groups that this document fills."""
+    groups, size = first.shape[0], packed.tokens.shape[1]
+    slots = jnp.asarray(packed.slots)
+    start = jnp.where((slots >= 0) & (slots % packed.max_docs == 0), slots // packed.max_docs, groups)
+    fills = -(-jnp.asarray(packed.lengths) // size)
+    spans = jnp.ones(groups, jnp.int32).at[start].set(fills, mode="drop")
+
+    def extend(best: Array, step: Array) -> tuple[Array, None]:
+        other = jnp.roll(first, -step, axis=0)
+        better = (step < spans)[:, None] & (other > best)  # on a tie the earlier group keeps the gradient
+        return jnp.where(better, other, best), None
+
+    return lax.scan(extend, first, jnp.arange(1, packed.span, dtype=jnp.int32))[0]
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _slots(rows: Array, tokens: Array, segments: Array, max_docs: int) -> Array:
+    """Best dot product of each query token in each slot, ``[groups, max_docs, r]``; 0 in empty slots."""
+    return lax.map(lambda group: _group(rows, group[0], group[1], max_docs, index=False)[0], (tokens, segments))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _slots_index(rows: Array, tokens: Array, segments: Array, max_docs: int) -> tuple[Array, Array]:
+    return lax.map(lambda group: _group(rows, group[0], group[1], max_docs, index=True), (tokens, segments))
+
+
+def _group(rows: Array, tokens: Array, segments: Array, max_docs: int, *, index: bool) -> tuple[Array, ...]:
+    r = rows.shape[0]
+    tiles = tokens.shape[0] // TILE
+    scores = lax.dot_general(
+        tokens.astype(rows.dtype),
+        rows,
+        (((1,), (1,)), ((), ())),
+        preferred_element_type=accumulator_dtype(rows.dtype),
+    ).reshape(tiles, TILE, r)
+    # Written out, the maximum over a tile runs over contiguous query tokens; XLA's reduction does not.
+    tops = functools.reduce(jnp.maximum, [scores[:, place] for place in range(TILE)])
+    low = jnp.full((max_docs, r), -jnp.inf, tops.dtype)
+    value = low.at[segments].max(tops, indices_are_sorted=True, mode="drop")
+    occupied = jnp.zeros((max_docs, 1), bool).at[segments].set(True, mode="drop")
+    result = jnp.where(occupied, value, jnp.zeros_like(value))
+    if not index:
+        return (result,)
+    hit = tops >= value.at[segments].get(mode="clip")
+    number = lax.broadcasted_iota(jnp.int32, tops.shape, 0)
+    beyond = jnp.full((max_docs, r), tiles - 1, jnp.int32)
+    tile = beyond.at[segments].min(jnp.where(hit, number, tiles - 1), indices_are_sorted=True, mode="drop")
+    inside = jnp.take_along_axis(scores, tile[:, None], axis=0, mode="promise_in_bounds")
+    place = lax.broadcasted_iota(jnp.int32, inside.shape, 1)
+    place = jnp.min(jnp.where(inside >= value[:, None], place, TILE - 1), axis=1)
+    token = jnp.where(occupied, tile * TILE + place, -1)
+    return result, token.astype(index_dtype(tokens.shape[0]))
+
+
+def _tangent(primals: tuple[Any, ...], tangents: tuple[Any, ...], index: Array) -> Array:
+    (rows, tokens, _), (d_rows, d_tokens, _) = primals, tangents
+    groups, max_docs, r = index.shape
+    terms = []
+    if not isinstance(d_rows, SymbolicZero):
+        terms.append((jnp.tile(d_rows, (max_docs, 1)), tokens))
+    if not isinstance(d_tokens, SymbolicZero):
+        terms.append((jnp.tile(rows, (max_docs, 1)), d_tokens))
+    return picked(terms, index.reshape(groups, max_docs * r), masked=True).reshape(index.shape)
+
+
+def _slots_rule(max_docs, primals, tangents):
+    value, index = _slots_index(*primals, max_docs)
+    return value, _tangent(primals, tangents, index)
+
+
+def _slots_index_rule(max_docs, primals, tangents):
+    value, index = _slots_index(*primals, max_docs)
+    no_tangent = jnp.zeros(index.shape, jax.dtypes.float0)
+    return (value, index), (_tangent(primals, tangents, index), no_tangent)
+
+
+_slots.defjvp(_slots_rule, symbolic_zeros=True)
+_slots_index.defjvp(_slots_index_rule, symbolic_zeros=True)
