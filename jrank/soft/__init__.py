@@ -1,1 +1,27 @@
-"""TODO."""
+"""Differentiable sorting and ranking.
+
+Ranks are 1-based, and the smallest score has rank 1 unless ``descending`` says otherwise. A temperature in the units of
+the scores says how far apart two scores must be to be told apart: none gives the hard rank, which has no gradient.
+
+>>> import jax, jax.numpy as jnp
+>>> from jrank import soft
+>>> scores = jnp.array([0.5, 2.0, 0.0])
+>>> soft.rank(scores, temperature=0.25), soft.rank(scores, temperature=1.0)
+(Array([2., 3., 1.], dtype=float32), Array([1.75, 3.  , 1.25], dtype=float32))
+
+The gradient tells which way a rank moves with the scores; here the first rank, with the first score and against the
+third, whose ranks the temperature lets overlap.
+
+>>> jax.grad(lambda s: soft.rank(s, temperature=1.0)[0])(scores)
+Array([ 0.5,  0. , -0.5], dtype=float32)
+
+Padded lists carry a mask: ranks are those among the real items, and what stands elsewhere never matters.
+
+>>> soft.rank(jnp.array([0.5, jnp.nan, 0.0]), temperature=0.25, where=jnp.array([True, False, True]))
+Array([2., 4., 1.], dtype=float32)
+"""
+
+from jrank.soft._rank import rank
+from jrank.soft._sort import sort
+
+__all__ = ["rank", "sort"]

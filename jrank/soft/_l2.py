@@ -1,0 +1,49 @@
+"""Exact soft rank and sort by Euclidean projection onto the permutahedron."""
+
+import jax.numpy as jnp
+from jax import lax
+
+from jrank.arrays import neutralise, sort_with_order, take_last
+from jrank.soft._blocks import at_items, deviation, means
+from jrank.soft._pav import Blocks, solve
+from jrank.types import Array
+
+
+def centres(blocks: Blocks, dtype) -> Array:
+    """Return the table of the mean 1-based position of each block.
+
+    Args:
+      blocks: the blocks.
+      dtype: the type of the result.
+    """
+    return blocks.begin.astype(dtype) + (blocks.length.astype(dtype) + 1) / 2
+
+
+def rank_l2(x: Array, temperature: Array, where: Array | None) -> Array:
+    """Return ascending soft ranks of one list: projection of x / T onto the permutations of 1..n.
+
+    Args:
+      x: finite scores, ``[n]``.
+      temperature: positive, a scalar.
+      where: the items that count, or None.
+    """
+    s, order = sort_with_order(x, where)
+    blocks = solve(s, order, temperature / 2)
+    centre = at_items(centres(blocks, x.dtype), blocks.ids)
+    return centre + deviation(neutralise(x, where), blocks) / temperature
+
+
+def sort_l2(x: Array, temperature: Array, where: Array | None) -> Array:
+    """Return ascending soft sorted values of one list: projection of (1..n) / T onto the permutations of x.
+
+    Args:
+      x: finite scores, ``[n]``.
+      temperature: positive, a scalar.
+      where: the items that count, or None.
+    """
+    s, order = sort_with_order(x, where)
+    place = lax.iota(jnp.int32, x.shape[0])
+    blocks = solve(-s, place, -0.5 / temperature)
+    mirrored = blocks._replace(high=-blocks.high, low=-blocks.low)
+    offset = (place + 1).astype(x.dtype) - at_items(centres(blocks, x.dtype), blocks.ids)
+    return means(take_last(neutralise(x, where), order), mirrored) + offset / temperature
