@@ -185,6 +185,7 @@ class TrainError(JrankError, ValueError):
 
         DIVERGED = "diverged"
         EMPTY_INPUT = "empty_input"
+        INVALID_DATA = "invalid_data"
         INVALID_PARAMETER = "invalid_parameter"
         INVALID_STATE = "invalid_state"
 

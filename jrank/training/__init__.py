@@ -13,8 +13,22 @@ A loss is a pure function of parameters, batch and key; the loop compiles one up
 [1.0, -1.0]
 """
 
+from jrank.training._cross_encoder import fit_cross_encoder
 from jrank.training._history import Best, FitResult, History
 from jrank.training._loop import epoch_order, fit
+from jrank.training._negatives import mine_negatives
+from jrank.training._ranker import fit_ranker
 from jrank.training._schedules import decay_mask, warmup_schedule
 
-__all__ = ["Best", "FitResult", "History", "decay_mask", "epoch_order", "fit", "warmup_schedule"]
+__all__ = [
+    "Best",
+    "FitResult",
+    "History",
+    "decay_mask",
+    "epoch_order",
+    "fit",
+    "fit_cross_encoder",
+    "fit_ranker",
+    "mine_negatives",
+    "warmup_schedule",
+]

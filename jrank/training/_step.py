@@ -12,6 +12,8 @@ from jrank.types import Array
 
 __all__ = ["adam_direction", "compiled_step", "first_state"]
 
+SMALL = 4096
+
 
 @functools.lru_cache(maxsize=8)
 def adam_direction(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformation:
@@ -113,8 +115,12 @@ def compiled_step(
 
 def _global_norm(tree: Any) -> Array:
     # A dot product is spread over the cores and vectorised; XLA's CPU reduction to one number is neither.
-    def square(leaf: Array) -> Array:
-        flat = leaf.reshape(-1)
+    def square(flat: Array) -> Array:
         return jnp.vdot(flat, flat, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
 
-    return jnp.sqrt(sum((square(leaf) for leaf in jax.tree.leaves(tree)), start=jnp.zeros(())))
+    # The many small leaves of a transformer go into one product: each of its own costs a kernel to compile.
+    leaves = [leaf.reshape(-1) for leaf in jax.tree.leaves(tree)]
+    small = [leaf.astype(jnp.float32) for leaf in leaves if leaf.size < SMALL]
+    large = [leaf for leaf in leaves if leaf.size >= SMALL]
+    flat = [jnp.concatenate(small), *large] if small else large
+    return jnp.sqrt(sum((square(leaf) for leaf in flat), start=jnp.zeros(())))
