@@ -80,15 +80,15 @@ def oracle(directory, ids, types):
 
 def test_hidden_states_of_real_sentences(model, minilm):
     documents = [doc for module in (json, math, argparse, decimal) for doc in docs(module)]
-    pairs = [(doc.split("\n")[0], doc) for doc in sorted(documents, key=len)[::12]]
-    encoded = model.tokenizer.encode_pairs(pairs, max_length=256)
+    pairs = [(doc.split("\n")[0], doc) for doc in sorted(documents, key=len)[::30]]
+    encoded = model.tokenizer.encode_pairs(pairs, max_length=160)
     ids, mask, types = model.tokenizer.pad(encoded)
     hidden = np.asarray(jax.jit(models.encode, static_argnums=1)(model.params, model.config, ids, mask, types))
     worst = 0.0
     for row in range(len(encoded)):
         expected = oracle(minilm, encoded.ids[row], encoded.type_ids[row])
         worst = max(worst, np.abs(hidden[row, : len(expected)] - expected).max())
-    assert len(encoded) >= 6
+    assert len(encoded) >= 4
     assert worst < 1e-5, worst
 
 
