@@ -19,66 +19,77 @@ class Side:
 
     Attributes:
       block: which queries, and where their documents stand in the flat arrays.
-      ranks: float64 ``[queries, runs, docs]``, 1-based; 0 where the run lacks the document.
-      scores: float64 ``[queries, runs, docs]``; -inf where the run lacks the document.
+      ranks: float64 ``[queries, runs, docs]``, 1-based; 0 where the run lacks the document. None if not asked for.
+      scores: float64 ``[queries, runs, docs]``; -inf where the run lacks the document. None if not asked for.
     """
 
     block: Block
-    ranks: np.ndarray
-    scores: np.ndarray
+    ranks: np.ndarray | None
+    scores: np.ndarray | None
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """Several runs over one set of documents per query.
+    """Several runs over one set of documents per query. Entries stand run by run.
 
     Attributes:
       queries: the query ids.
       offsets: where the documents of each query start.
       codes: the documents of all queries.
       vocabulary: what the codes mean.
-      num_runs: how many runs there are.
-      entries: where the entries of each query start.
-      run: the run of each entry.
+      sizes: how many entries each run has.
+      row: the query of each entry.
       rank: its 1-based rank.
       score: its score.
-      local: the number of its document among those of the query.
+      document: its document, as a place in ``codes``.
+      order: an order of the entries that brings queries together.
     """
 
     queries: tuple[str, ...]
     offsets: np.ndarray
     codes: np.ndarray
     vocabulary: Vocabulary
-    num_runs: int
-    entries: np.ndarray
-    run: np.ndarray
+    sizes: list[int]
+    row: np.ndarray
     rank: np.ndarray
     score: np.ndarray
-    local: np.ndarray
+    document: np.ndarray
+    order: np.ndarray
 
-    def sides(self, cells: int = 1 << 18, *, square: bool = False) -> Iterator[Side]:
+    def sides(
+        self, cells: int = 1 << 18, *, square: bool = False, ranks: bool = True, scores: bool = True
+    ) -> Iterator[Side]:
         """Yield rectangular blocks.
 
         Args:
           cells: most cells of one array, except that one query is never cut.
           square: whether the caller makes arrays of documents times documents.
+          ranks: whether ranks are wanted.
+          scores: whether scores are wanted.
         """
-        if square:
-            longest = int(np.max(np.diff(self.offsets), initial=1))
-            per_cell = max(longest, self.num_runs)
+        runs = len(self.sizes)
+        longest = int(np.max(np.diff(self.offsets), initial=1)) if square else 1
+        found = list(blocks(self.offsets, max(1, cells // max(longest, runs))))
+        # Where the first document of each query stands in its block.
+        base = np.zeros(len(self.queries), np.int64)
+        width = np.zeros(len(self.queries), np.int64)
+        for block in found:
+            base[block.rows] = np.arange(len(block.rows)) * (runs * block.width) - self.offsets[block.rows]
+            width[block.rows] = block.width
+        run = np.repeat(np.arange(runs, dtype=np.int32), self.sizes)
+        if len(found) == 1:
+            place = self.document + base[self.row] + run * np.int64(found[0].width)
         else:
-            per_cell = self.num_runs
-        for block in blocks(self.offsets, max(1, cells // per_cell)):
-            start, stop = self.entries[block.rows], self.entries[block.rows + 1]
-            count = stop - start
-            row = np.repeat(np.arange(len(block.rows)), count)
-            at = np.arange(len(row)) + np.repeat(start - np.concatenate([[0], np.cumsum(count)[:-1]]), count)
-            shape = (len(block.rows), self.num_runs, block.width)
-            place = (row * self.num_runs + self.run[at]) * block.width + self.local[at]
-            ranks, scores = np.zeros(shape), np.full(shape, -np.inf)
-            ranks.reshape(-1)[place] = self.rank[at]
-            scores.reshape(-1)[place] = self.score[at]
-            yield Side(block, ranks, scores)
+            place = self.document + base[self.row] + run * width[self.row]
+            starts = offsets_of(np.bincount(self.row, minlength=len(self.queries)))
+        for block in found:
+            at = slice(None) if len(found) == 1 else self.order[_members(starts, block.rows)]
+            shape = (len(block.rows), runs, block.width)
+            yield Side(
+                block,
+                _scatter(shape, 0.0, place[at], self.rank[at]) if ranks else None,
+                _scatter(shape, -np.inf, place[at], self.score[at]) if scores else None,
+            )
 
     def to_run(self, values: np.ndarray) -> Run:
         """Return a run with one score per document.
@@ -87,6 +98,18 @@ class Aligned:
           values: float64, in the order of ``codes``.
         """
         return Run._from_interned(Interned(self.queries, self.offsets, self.codes, values, self.vocabulary))
+
+
+def _scatter(shape: tuple[int, ...], fill: float, place: np.ndarray, values: np.ndarray) -> np.ndarray:
+    flat = np.full(shape[0] * shape[1] * shape[2], fill)
+    flat[place] = values
+    return flat.reshape(shape)
+
+
+def _members(starts: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the places of all items of some lists."""
+    start, count = starts[rows], starts[rows + 1] - starts[rows]
+    return np.arange(count.sum()) + np.repeat(start - np.concatenate([[0], np.cumsum(count)[:-1]]), count)
 
 
 def align(runs: Sequence[Run], *, queries: str = "union", depth: int | None = None) -> Aligned:
@@ -103,23 +126,20 @@ def align(runs: Sequence[Run], *, queries: str = "union", depth: int | None = No
     tables = [run.ranked for run in runs]
     if not tables:
         raise FusionError("there is no run to fuse", reason="empty_input", hint="pass a list of runs")
-    if queries not in ("union", "intersection"):
-        raise FusionError(f"queries is {queries!r}", reason="invalid_config", hint='use "union" or "intersection"')
     if depth is not None and (isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or depth < 1):
         raise FusionError(f"depth is {depth!r}, expected an integer of at least 1", reason="invalid_config")
-    names = dict.fromkeys(query for table in tables for query in table.queries)
-    if queries == "intersection":
-        held = [set(table.queries) for table in tables]
-        names = dict.fromkeys(query for query in names if all(query in one for one in held))
-    if not names:
-        raise FusionError("the runs have no query to fuse", reason="empty_input", hint="check the ids of the queries")
+    names = _queries(tables, queries)
     row_of = dict(zip(names, range(len(names)), strict=True))
     vocabulary = merge_vocabularies(table.vocabulary for table in tables)
-    rows, codes, ranks, scores, sizes = [], [], [], [], []
+    rows, codes, ranks, scores = [], [], [], []
     for table in tables:
-        where = np.fromiter((row_of.get(query, -1) for query in table.queries), np.int64, len(table.queries))
+        if table.queries == names:
+            where = np.arange(len(names), dtype=np.int32)
+        else:
+            where = np.fromiter((row_of.get(query, -1) for query in table.queries), np.int32, len(table.queries))
         row = np.repeat(where, table.lengths)
-        rank = np.arange(1, len(row) + 1) - np.repeat(table.offsets[:-1], table.lengths)
+        rank = np.arange(1, len(row) + 1, dtype=np.int32)
+        rank -= np.repeat(table.offsets[:-1].astype(np.int32), table.lengths)
         code = table.codes
         if table.vocabulary is not vocabulary:
             code = table.vocabulary.codes_in(vocabulary)[code]
@@ -131,26 +151,50 @@ def align(runs: Sequence[Run], *, queries: str = "union", depth: int | None = No
         codes.append(code)
         ranks.append(rank)
         scores.append(score)
-        sizes.append(len(row))
-    keys = np.concatenate(rows) * np.int64(max(len(vocabulary), 1)) + np.concatenate(codes)
-    order = np.argsort(keys)
-    keys = keys[order]
+    row, code = np.concatenate(rows), np.concatenate(codes)
+    order, new = _group(row * np.int64(max(len(vocabulary), 1)) + code)
+    first = order[new]
+    document = np.empty(len(row), np.int64)
+    document[order] = np.cumsum(new) - 1
+    return Aligned(
+        queries=names,
+        offsets=offsets_of(np.bincount(row[first], minlength=len(names))),
+        codes=code[first],
+        vocabulary=vocabulary,
+        sizes=[len(part) for part in rows],
+        row=row,
+        rank=np.concatenate(ranks),
+        score=np.concatenate(scores),
+        document=document,
+        order=order,
+    )
+
+
+def _queries(tables: list[Interned], queries: str) -> tuple[str, ...]:
+    if queries not in ("union", "intersection"):
+        raise FusionError(f"queries is {queries!r}", reason="invalid_config", hint='use "union" or "intersection"')
+    names = tables[0].queries
+    if any(table.queries != names for table in tables[1:]):
+        names = tuple(dict.fromkeys(query for table in tables for query in table.queries))
+        if queries == "intersection":
+            held = [set(table.queries) for table in tables]
+            names = tuple(query for query in names if all(query in one for one in held))
+    if not names:
+        raise FusionError("the runs have no query to fuse", reason="empty_input", hint="check the ids of the queries")
+    return names
+
+
+def _group(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return an order in which equal keys stand together, ascending, and where a new key begins."""
+    bits = len(keys).bit_length()
+    if int(keys.max(initial=0)).bit_length() + bits < 63:
+        # Key and position in one integer: sorting values is several times quicker than sorting indices.
+        keys = np.sort((keys << bits) | np.arange(len(keys)))
+        order = keys & ((1 << bits) - 1)
+        keys >>= bits
+    else:
+        order = np.argsort(keys)
+        keys = keys[order]
     new = np.ones(len(keys), bool)
     np.not_equal(keys[1:], keys[:-1], out=new[1:])
-    document = np.cumsum(new) - 1
-    distinct = keys[new]
-    owner = distinct // max(len(vocabulary), 1)
-    offsets = offsets_of(np.bincount(owner, minlength=len(names)))
-    row = owner[document]
-    return Aligned(
-        queries=tuple(names),
-        offsets=offsets,
-        codes=(distinct - owner * max(len(vocabulary), 1)).astype(np.int32),
-        vocabulary=vocabulary,
-        num_runs=len(tables),
-        entries=offsets_of(np.bincount(row, minlength=len(names))),
-        run=np.repeat(np.arange(len(tables)), sizes)[order],
-        rank=np.concatenate(ranks)[order],
-        score=np.concatenate(scores)[order],
-        local=document - offsets[row],
-    )
+    return order, new

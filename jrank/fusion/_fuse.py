@@ -71,7 +71,8 @@ def fuse(
         params["weights"] = np.asarray(params["weights"], np.float64)
     aligned = align(listed, queries=queries, depth=depth)
     values = np.empty(len(aligned.codes))
-    for side in aligned.sides(square=found.square):
+    wanted = {"ranks": found.uses_ranks(params), "scores": found.takes == "scores"}
+    for side in aligned.sides(square=found.square, **wanted):
         fused = np.asarray(found(side.ranks, side.scores, **params), np.float64)
         if side.block.full:
             values[side.block.index] = fused

@@ -31,12 +31,16 @@ class Method:
     square: bool = False
     defaults: dict[str, Any] = field(default_factory=dict)
 
-    def __call__(self, ranks: np.ndarray, scores: np.ndarray, **params: Any) -> Any:
+    def uses_ranks(self, params: dict[str, Any]) -> bool:
+        """Return whether ranks matter, under these options."""
+        return self.takes == "ranks" or str(params.get("norm")).lower() in ("rank", "borda")
+
+    def __call__(self, ranks: np.ndarray | None, scores: np.ndarray | None, **params: Any) -> Any:
         """Fuse, ``[..., runs, docs]`` to ``[..., docs]``."""
         if self.takes == "ranks":
             return self.fn(ranks, **{**self.defaults, **params})
-        if "norm" in self.params:
-            params.setdefault("ranks", ranks)
+        if "norm" in self.params and ranks is not None:
+            params["ranks"] = ranks
         return self.fn(scores, **{**self.defaults, **params})
 
 

@@ -90,8 +90,8 @@ def parse_columns(data: bytes, path: str | os.PathLike, layout: Layout) -> Colum
         if found.size:
             if not rows:
                 last = tokens[3]
-            rows.append(queries.encode(tokens[0]))
-            codes.append(documents.encode(tokens[1]))
+            rows.append(queries.encode(tokens[0], len(tokens[0])))
+            codes.append(documents.encode(tokens[1], len(tokens[1])))
             values.append(found)
             lines.append(line + number)
         number += chunk.count(b"\n")

@@ -1,6 +1,7 @@
 """What Run and Qrels share: a mapping of mappings for people, flat arrays for programs."""
 
 import os
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -12,7 +13,7 @@ import numpy as np
 from jrank.errors import DataError
 from jrank.runs import _formats
 from jrank.runs._ragged import list_of, offsets_of
-from jrank.runs._vocabulary import Vocabulary
+from jrank.runs._vocabulary import Interner, Vocabulary
 
 __all__ = ["Interned", "Table", "counted"]
 
@@ -38,8 +39,8 @@ class Interned:
     vocabulary: Vocabulary
 
     def __post_init__(self):
-        for array in (self.offsets, self.codes, self.values):
-            array.flags.writeable = False
+        for part in (self.offsets, self.codes, self.values):
+            part.flags.writeable = False
 
     @property
     def lengths(self) -> np.ndarray:
@@ -190,16 +191,19 @@ def _intern_mapping(data: Any, kind: str, what: str) -> Interned:
     for query, items in zip(queries, lists, strict=True):
         if not isinstance(items, Mapping):
             raise TypeError(f"query {query!r}: expected a mapping {{document id: {what}}}, got {type(items).__name__}")
-    ids = list(chain.from_iterable(lists))
-    if any(not issubclass(t, str) for t in set(map(type, ids))):
-        query, bad = next((q, d) for q, items in zip(queries, lists, strict=True) for d in items if type(d) is not str)
+    lengths = np.fromiter(map(len, lists), np.int64, len(lists))
+    interner = Interner()
+    codes = interner.encode(chain.from_iterable(lists), int(lengths.sum()))
+    vocabulary = Vocabulary(interner.names)
+    values = _to_floats(lists, lambda i: _entry(queries, lists, i), what)
+    # No str equals anything but a str, so the distinct ids tell for all.
+    if any(not issubclass(kind, str) for kind in set(map(type, vocabulary.names))):
+        query, bad = next(
+            (q, d) for q, part in zip(queries, lists, strict=True) for d in part if not isinstance(d, str)
+        )
         raise TypeError(
             f"query {query!r}: document ids must be str, got {type(bad).__name__} {bad!r}; write str({bad!r})"
         )
-    numbers = chain.from_iterable([items.values() for items in lists])
-    values = _to_floats(list(numbers), lambda i: _entry(queries, lists, i), what)
-    lengths = np.fromiter(map(len, lists), np.int64, len(lists))
-    vocabulary, codes = Vocabulary.intern(ids)
     return Interned(queries, offsets_of(lengths), codes, values, vocabulary)
 
 
@@ -211,23 +215,24 @@ def _entry(queries: tuple[str, ...], lists: list[Mapping], index: int) -> str:
     return "an entry"
 
 
-def _to_floats(numbers: list[Any], where: Any, what: str) -> np.ndarray:
+def _to_floats(lists: list[Mapping], where: Any, what: str) -> np.ndarray:
+    values = [part.values() for part in lists]
     try:
-        values = np.array(numbers) if numbers else np.zeros(0)
-    except ValueError:
-        values = np.zeros((), object)
-    if values.ndim != 1 or values.dtype.kind not in "fiub":
-        for index, number in enumerate(numbers):
-            # Zero-dimensional arrays of NumPy and JAX convert too; text never does.
+        # Takes anything that is a number, and nothing that has to be read as one.
+        floats = array("d", chain.from_iterable(values))
+    except (TypeError, ValueError, OverflowError, DeprecationWarning):
+        floats = array("d")
+        for index, number in enumerate(chain.from_iterable(values)):
             if not isinstance(number, Real) and not (hasattr(number, "__float__") and getattr(number, "ndim", 1) == 0):
-                raise TypeError(f"{where(index)}: the {what} must be a number, got {type(number).__name__} {number!r}")
-        try:
-            values = np.array([float(number) for number in numbers])
-        except OverflowError:
-            raise DataError(f"a {what} is an integer beyond the range of float64", reason="invalid_value") from None
-    values = values.astype(np.float64, copy=False)
-    bad = np.isnan(values) | (values == np.inf)
-    if bad.any():
+                raise TypeError(
+                    f"{where(index)}: the {what} must be a number, got {type(number).__name__} {number!r}"
+                ) from None
+            try:
+                floats.append(float(number))
+            except OverflowError:
+                raise DataError(f"{where(index)}: the {what} is too large", reason="invalid_value") from None
+    values = np.array(floats)
+    if not np.isfinite(values).all() and (bad := np.isnan(values) | (values == np.inf)).any():
         index = int(np.argmax(bad))
         raise DataError(
             f"{where(index)}: the {what} is {values[index]}, expected a finite number",

@@ -3,7 +3,7 @@
 import weakref
 from collections import defaultdict
 from collections.abc import Iterable
-from itertools import count
+from itertools import count as counter
 from typing import Any
 
 import numpy as np
@@ -16,20 +16,21 @@ class Interner:
 
     def __init__(self):
         # A missing id calls the counter, so that one pass in C does everything.
-        self._index: defaultdict[Any, int] = defaultdict(count().__next__)
+        self._index: defaultdict[Any, int] = defaultdict(counter().__next__)
 
     @property
     def names(self) -> list:
         """The distinct ids, by code."""
         return list(self._index)
 
-    def encode(self, ids: list) -> np.ndarray:
+    def encode(self, ids: Iterable, count: int) -> np.ndarray:
         """Return the code of each id.
 
         Args:
           ids: str, or bytes, with repetitions.
+          count: how many there are.
         """
-        return np.fromiter(map(self._index.__getitem__, ids), np.int32, len(ids))
+        return np.fromiter(map(self._index.__getitem__, ids), np.int32, count)
 
 
 class Vocabulary:
@@ -65,7 +66,7 @@ class Vocabulary:
         (['b', 'a'], [0, 1, 0])
         """
         interner = Interner()
-        codes = interner.encode(ids)
+        codes = interner.encode(ids, len(ids))
         return cls(interner.names), codes
 
     @property
