@@ -18,6 +18,33 @@ Gradients are those of JAX. What stands at a masked place never matters, and its
  [-0.366  0.366  0.   ]]
 """
 
-from jrank.losses._softmax import softmax_loss
+from jrank.losses._lambdaweights import dcg2_lambdaweight, dcg_lambdaweight, labeldiff_lambdaweight
+from jrank.losses._listmle import listmle_loss
+from jrank.losses._pairwise import (
+    pairwise_hinge_loss,
+    pairwise_logistic_loss,
+    pairwise_loss,
+    pairwise_mse_loss,
+    pairwise_qr_loss,
+    pairwise_soft_zero_one_loss,
+)
+from jrank.losses._pointwise import pointwise_mse_loss, pointwise_sigmoid_loss
+from jrank.losses._softmax import poly1_softmax_loss, softmax_loss, unique_softmax_loss
 
-__all__ = ["softmax_loss"]
+__all__ = [
+    "dcg2_lambdaweight",
+    "dcg_lambdaweight",
+    "labeldiff_lambdaweight",
+    "listmle_loss",
+    "pairwise_hinge_loss",
+    "pairwise_logistic_loss",
+    "pairwise_loss",
+    "pairwise_mse_loss",
+    "pairwise_qr_loss",
+    "pairwise_soft_zero_one_loss",
+    "pointwise_mse_loss",
+    "pointwise_sigmoid_loss",
+    "poly1_softmax_loss",
+    "softmax_loss",
+    "unique_softmax_loss",
+]

@@ -7,10 +7,13 @@ from jax import lax
 from jaxtyping import Float, Real, Shaped
 
 from jrank.arrays import as_floating, masked_logsumexp
+from jrank.losses._elementary import softplus
+from jrank.losses._label_order import LabelOrder
+from jrank.metrics import default_gain_fn
 from jrank.metrics._lists import Fn, Lists, accepts, finish, prepare
 from jrank.types import Array, ArrayLike
 
-__all__ = ["clip_scores", "list_logsumexp", "softmax_loss"]
+__all__ = ["clip_scores", "list_logsumexp", "poly1_softmax_loss", "softmax_loss", "unique_softmax_loss"]
 
 
 def _identity(labels: Array, *, where: Array | None = None) -> Array:
@@ -54,6 +57,12 @@ def _targets(labels: Array, weights: Array | None, lists: Lists, segments: Any, 
     options = {"segments": segments} if segments is not None and accepts(label_fn, "segments") else {}
     targets = label_fn(labels, where=lists.where, **options)
     return targets if lists.where is None else jnp.where(lists.where, targets, jnp.zeros_like(targets))
+
+
+def _asked(targets: Array, surprise: Array, scores: Array) -> Array:
+    """Cost of each item: 0 * inf is 0, since an item that is not asked for costs nothing, wherever it stands."""
+    asked = (targets != 0) | jnp.isnan(scores)
+    return jnp.where(asked, targets * jnp.where(asked, surprise, jnp.zeros_like(surprise)), jnp.zeros_like(targets))
 
 
 def softmax_loss(
@@ -102,6 +111,108 @@ def softmax_loss(
     s = clip_scores(s)
     targets = _targets(y, w, lists, segments, label_fn)
     surprise = lists.spread(list_logsumexp(s, lists)) - s
-    # 0 * inf: an item that is not asked for costs nothing, wherever it stands.
-    asked = (targets != 0) | jnp.isnan(s)
-    return finish(lists.sum(jnp.where(asked, targets * jnp.where(asked, surprise, 0), 0)), lists, reduce_fn, dtype)
+    return finish(lists.sum(_asked(targets, surprise, s)), lists, reduce_fn, dtype)
+
+
+def poly1_softmax_loss(
+    scores: Real[ArrayLike, "*batch n"],
+    labels: Shaped[ArrayLike, "*batch n"],
+    *,
+    epsilon: Real[ArrayLike, ""] = 1.0,
+    where: Shaped[ArrayLike, "..."] | None = None,
+    segments: Shaped[ArrayLike, "*batch n"] | None = None,
+    weights: Shaped[ArrayLike, "*batch n"] | None = None,
+    reduce_fn: Fn | None = jnp.mean,
+) -> Float[Array, "..."]:
+    r"""Softmax loss with one more term of its expansion: it presses harder on the probability of the relevant items.
+
+    .. math:: \ell(s, y) = \operatorname{softmax}(s, y)
+        + \epsilon \left(1 - \sum_i \frac{y_i}{\sum_j y_j} \frac{\exp(s_i)}{\sum_j \exp(s_j)}\right)
+
+    Args:
+      scores: larger is better; only their differences matter.
+      labels: non-negative grades, or probabilities.
+      epsilon: weight of the second term; at 0 this is ``softmax_loss``. May be traced.
+      where: True at real items. None: all are.
+      segments: ids of lists within a row, in any order.
+      weights: a factor for the label of each item.
+      reduce_fn: reduction over the lists; None returns one value per list.
+
+    Returns:
+      The reduced loss; 0 for a list without a label above 0. A list without a valid item is left out of means.
+
+    Raises:
+      LearnError: shapes differ.
+
+    Numerics: as ``softmax_loss``.
+    Cost: O(n) time and memory, O(n log n) time with segments.
+    References: Leng et al. 2022, "PolyLoss: a polynomial expansion perspective of classification loss functions".
+
+    >>> print(f"{poly1_softmax_loss(jnp.array([2.0, 1.0, 3.0, 0.5]), jnp.array([2.0, 0.0, 1.0, 0.0])):.4f}")
+    4.0174
+    """
+    dtype = as_floating(scores, "scores").dtype
+    s, y, w, lists = prepare(scores, labels, where, segments, weights)
+    s = clip_scores(s)
+    y = y if w is None else y * w
+    total = lists.sum(y)
+    some = total != 0
+    surprise = lists.spread(list_logsumexp(s, lists)) - s
+    loss = lists.sum(_asked(y, surprise, s))
+    hit = lists.sum(y * jnp.exp(-surprise)) / jnp.where(some, total, jnp.ones_like(total))
+    rest = jnp.where(some, 1 - hit, jnp.zeros_like(hit))
+    return finish(loss + jnp.asarray(epsilon, s.dtype) * rest, lists, reduce_fn, dtype)
+
+
+def unique_softmax_loss(
+    scores: Real[ArrayLike, "*batch n"],
+    labels: Shaped[ArrayLike, "*batch n"],
+    *,
+    where: Shaped[ArrayLike, "..."] | None = None,
+    segments: Shaped[ArrayLike, "*batch n"] | None = None,
+    weights: Shaped[ArrayLike, "*batch n"] | None = None,
+    gain_fn: Fn | None = default_gain_fn,
+    reduce_fn: Fn | None = jnp.mean,
+) -> Float[Array, "..."]:
+    r"""Softmax loss of each relevant item against the items with smaller labels (uRank): for graded labels.
+
+    .. math:: \ell(s, y) = -\sum_i \operatorname{gain}(y_i)
+        \log \frac{\exp(s_i)}{\exp(s_i) + \sum_{j : y_j < y_i} \exp(s_j)}
+
+    Args:
+      scores: larger is better; only their differences matter.
+      labels: grades.
+      where: True at real items. None: all are.
+      segments: ids of lists within a row, in any order.
+      weights: a factor for the term of each item.
+      gain_fn: labels to gains; None counts every item once.
+      reduce_fn: reduction over the lists; None returns one value per list.
+
+    Returns:
+      The reduced loss, at least 0; 0 for a list without a gain. A list without a valid item is left out of means.
+
+    Raises:
+      LearnError: shapes differ.
+
+    Numerics: an item with score -inf costs +inf against any that was retrieved, if it has a gain. +inf counts as the
+      largest finite number. Half types are accumulated in float32.
+    Cost: O(n log n) time, O(n) memory, for any number of grades.
+    References: Zhu and Klabjan 2020, "Listwise learning to rank by exploring unique ratings".
+
+    >>> print(f"{unique_softmax_loss(jnp.array([2.0, 1.0, 3.0, 0.5]), jnp.array([2.0, 0.0, 1.0, 0.0])):.4f}")
+    4.5791
+    """
+    dtype = as_floating(scores, "scores").dtype
+    s, y, w, lists = prepare(scores, labels, where, segments, weights)
+    gains = jnp.ones_like(y) if gain_fn is None else gain_fn(y)
+    gains = gains if w is None else gains * w
+    if lists.size == 0:
+        return finish(lists.sum(s), lists, reduce_fn, dtype)
+    large = jnp.asarray(jnp.finfo(s.dtype).max / 8, s.dtype)
+    ranked = LabelOrder.of(y, jnp.clip(s, -large, large), lists)
+    below = ranked.below()
+    # log(1 + exp(below - s)); nothing is below the smallest label.
+    surprise = softplus(jnp.where(ranked.has_below, below - ranked.scores, jnp.zeros_like(below)))
+    surprise = jnp.where(ranked.has_below, surprise, jnp.zeros_like(surprise))
+    surprise = jnp.where(surprise > large / 4, jnp.asarray(jnp.inf, s.dtype), surprise)
+    return finish(ranked.lists.sum(_asked(ranked.take(gains), surprise, ranked.scores)), lists, reduce_fn, dtype)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Real, Shaped
 
+from jrank import soft
 from jrank.metrics import default_discount_fn, default_gain_fn, ndcg_metric
 from jrank.metrics._lists import Fn
 from jrank.transforms._steps import approx_cutoff, approx_ranks
@@ -57,11 +58,8 @@ def _sigmoid(temperature: Real[ArrayLike, ""]) -> Callable[[Array], Array]:
 
 def _soft_rank_fn(method: str, temperature: Real[ArrayLike, ""]) -> Fn:
     def rank_fn(scores, *, where=None, segments=None, key=None):
-        from jrank import soft
-
-        return soft.rank(  # pyrefly: ignore[missing-attribute]
-            scores, method=method, temperature=temperature, descending=True, where=where, segments=segments
-        )
+        options = {} if segments is None else {"segments": segments}
+        return soft.rank(scores, method=method, temperature=temperature, descending=True, where=where, **options)
 
     return rank_fn
 

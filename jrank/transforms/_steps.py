@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Float, Real, Shaped
 
 from jrank.arrays import accumulator_dtype, as_array, as_floating, as_mask, neutralise
+from jrank.losses._pairs import finite_scores
 from jrank.metrics._lists import Lists
 from jrank.metrics._ranking import ranks
 from jrank.types import Array, ArrayLike
@@ -61,7 +62,7 @@ def approx_ranks(
     for _ in range(s.ndim - 1):
         run = jax.vmap(run, in_axes=(0, None if mask is None else 0, None if ids is None else 0))
     dtype = accumulator_dtype(s.dtype)
-    return run(neutralise(s.astype(dtype), mask), mask, ids).astype(s.dtype)
+    return run(finite_scores(neutralise(s.astype(dtype), mask)), mask, ids).astype(s.dtype)
 
 
 def _row_ranks(s: Array, mask: Array | None, ids: Array | None, step_fn: Callable[[Array], Array], block: int) -> Array:
@@ -73,7 +74,7 @@ def _row_ranks(s: Array, mask: Array | None, ids: Array | None, step_fn: Callabl
     def outranked(rows_of: tuple[Array, ...]) -> Array:
         place, own, *rest = rows_of
         rest = list(rest)
-        difference = jnp.where(s[None, :] == own[:, None], jnp.zeros_like(s)[None, :], s[None, :] - own[:, None])
+        difference = s[None, :] - own[:, None]
         counts = place[:, None] != jnp.arange(n)[None, :]
         if mask is not None:
             counts &= mask[None, :] & rest.pop(0)[:, None]

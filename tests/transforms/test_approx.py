@@ -121,6 +121,12 @@ def test_ranks_by_formula():
     np.testing.assert_allclose(infinite, [1.5, 1.5, 4.0, 3.0])
 
 
+def test_ties_have_a_gradient():
+    s = jnp.array([1.0, 1.0, 0.0])
+    grad = jax.grad(lambda s: T.approx_ranks(s)[0])(s)
+    np.testing.assert_allclose(grad[:2], [-0.25 - 0.1966119, 0.25], rtol=1e-5)
+
+
 def test_cutoffs():
     got = T.approx_cutoff(np.array([-1.0, -2.0, -3.0], np.float32), n=1)
     np.testing.assert_allclose(got, 1 / (1 + np.exp([-0.5, 0.5, 1.5])), rtol=1e-6)
