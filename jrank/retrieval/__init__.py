@@ -31,5 +31,8 @@ search that needs it, so lexical search starts at once.
 
 from jrank.retrieval._bm25 import BM25Index
 from jrank.retrieval._dense import DenseIndex
+from jrank.retrieval._likelihood import QueryLikelihoodIndex
+from jrank.retrieval._sparse import SparseIndex, SparseVector
+from jrank.retrieval._tfidf import TfidfIndex
 
-__all__ = ["BM25Index", "DenseIndex"]
+__all__ = ["BM25Index", "DenseIndex", "QueryLikelihoodIndex", "SparseIndex", "SparseVector", "TfidfIndex"]

@@ -1,14 +1,13 @@
 """BM25 and its variants over the inverted index."""
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from jrank.errors import RetrieveError
-from jrank.retrieval._lexical import LexicalIndex
+from jrank.retrieval._documents import check_choice, check_number
+from jrank.retrieval._lexical import LexicalIndex, posting_terms
 from jrank.retrieval._postings import Postings
 
 __all__ = ["BM25Index"]
@@ -74,6 +73,9 @@ class BM25Index(LexicalIndex):
 
     each summed over the words that the document holds; a word that stands twice in the query counts twice.
 
+    Documents are texts or lists of terms; queries are these too, or mappings from terms, as the analyzer gives them, to
+    weights.
+
     Args:
       analyzer: what cuts texts into words; None is ``jrank.text.Analyzer()``, English with stemming. Any function from
         a string to a list of strings will do.
@@ -109,43 +111,10 @@ class BM25Index(LexicalIndex):
         delta: float | int | None = None,
     ):
         super().__init__(analyzer)
-        if variant not in VARIANTS:
-            raise RetrieveError(
-                f"variant {variant!r} is unknown",
-                reason="invalid_parameter",
-                hint=f"choose one of {', '.join(VARIANTS)}",
-            )
-        self.variant = variant
-        self.k1 = _within("k1", k1)
-        self.b = _within("b", b, most=1)
-        self.delta = VARIANTS[variant].delta if delta is None else _within("delta", delta)
-
-    @classmethod
-    def build(
-        cls,
-        items: Iterable[str] | Iterable[Sequence[str]],
-        ids: Iterable[str] | Iterable[int] | None = None,
-        **params: Any,
-    ) -> "BM25Index":
-        """Index documents.
-
-        Args:
-          items: texts, or lists of terms, which are taken as they are; a generator is indexed as it comes.
-          ids: one unique id per document, all strings or all integers; None counts from 0.
-          **params: the arguments of the class.
-
-        Returns:
-          The index.
-
-        Raises:
-          RetrieveError: an id comes twice, there are more or fewer ids than documents, or a parameter is wrong.
-          TypeError: an item is neither text nor a list of terms.
-
-        Cost: linear in the text; a few times faster than the words can be read from disk one by one.
-        """
-        index = cls(**params)
-        index.add(items, ids)
-        return index
+        self.variant = check_choice("variant", variant, VARIANTS)
+        self.k1 = check_number("k1", k1)
+        self.b = check_number("b", b, most=1)
+        self.delta = VARIANTS[variant].delta if delta is None else check_number("delta", delta)
 
     def _scoring(self) -> dict[str, Any]:
         return {"variant": self.variant, "k1": self.k1, "b": self.b, "delta": self.delta}
@@ -159,19 +128,7 @@ class BM25Index(LexicalIndex):
         weights = np.empty(len(postings.documents), np.float32)
         for low in range(0, len(weights), BLOCK):
             part = slice(low, low + BLOCK)
-            term = np.searchsorted(postings.starts, np.arange(low, min(low + BLOCK, len(weights))), side="right") - 1
+            term = posting_terms(postings, low, low + BLOCK)
             tf = variant.tf(postings.values[part], length[postings.documents[part]], self.k1, self.delta)
             weights[part] = idf[term] * tf
         return weights
-
-
-def _within(name: str, value: Any, most: float | int = math.inf) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float, np.number))
-        or not 0 <= value <= most
-        or value == math.inf
-    ):
-        wanted = f"from 0 to {most:g}" if most < math.inf else "of at least 0"
-        raise RetrieveError(f"{name} must be a number {wanted}, got {value!r}", reason="invalid_parameter")
-    return float(value)

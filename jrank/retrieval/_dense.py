@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jrank.errors import RetrieveError, require
-from jrank.retrieval._documents import Documents, allowed_documents, check_k, check_on_empty
+from jrank.retrieval._documents import Documents, allowed_documents, check_choice, check_k, check_on_empty
 from jrank.retrieval._store import damaged, read_index, strings_from_arrays, strings_to_arrays, write_index
 from jrank.runs import Hits
 
@@ -65,12 +65,8 @@ class DenseIndex:
     kind: ClassVar[str] = "dense"
 
     def __init__(self, *, metric: str = "cosine", dtype: str = "float32"):
-        for name, value, known in (("metric", metric, METRICS), ("dtype", dtype, DTYPES)):
-            if value not in known:
-                raise RetrieveError(
-                    f"{name} {value!r} is unknown", reason="invalid_parameter", hint=f"choose one of {', '.join(known)}"
-                )
-        self.metric, self.dtype = metric, dtype
+        self.metric = check_choice("metric", metric, METRICS)
+        self.dtype = check_choice("dtype", dtype, DTYPES)
         self._lock = threading.RLock()
         self._documents = Documents()
         self._dimension = 0
@@ -153,15 +149,16 @@ class DenseIndex:
         Args:
           queries: array of finite numbers, ``[queries, d]``; one vector ``[d]`` is one query.
           k: how many documents at most; more than there are is allowed.
-          filter: which documents may be found: None for all, or the ids of some.
+          filter: which documents may be found: None for all, the ids of some, or a function from an id to a bool. The
+            result is exact: the best of those that may be found.
           on_empty: "row" lets an empty index find nothing, "raise" raises.
 
         Returns:
           Hits of shape ``[queries, k]``, best first; short rows are padded with None and -inf.
 
         Raises:
-          RetrieveError: the dimension differs, a number is not finite, ``k`` is less than 1, a filter names an unknown
-            id, or, with ``on_empty="raise"``, the index is empty.
+          RetrieveError: the dimension differs, a number is not finite, ``k`` is less than 1, or, with
+            ``on_empty="raise"``, the index is empty.
         """
         k = check_k(k)
         snapshot = self._ready()

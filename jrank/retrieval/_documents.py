@@ -1,14 +1,15 @@
 """What every index knows about its documents apart from their content: ids, deletions, filters."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from jrank.errors import RetrieveError
 
-__all__ = ["Documents", "allowed_documents", "check_k", "check_on_empty"]
+__all__ = ["Documents", "allowed_documents", "check_choice", "check_k", "check_number", "check_on_empty"]
 
 
 class Documents:
@@ -127,29 +128,34 @@ def _plain(ids: Iterable[Any]) -> Iterator[str | int]:
         yield value
 
 
-def allowed_documents(chosen: Iterable[Any] | None, lookup: np.ndarray) -> np.ndarray | None:
+def allowed_documents(chosen: Iterable[Any] | Callable[[Any], bool] | None, lookup: np.ndarray) -> np.ndarray | None:
     """Return which documents a filter lets pass.
 
     Args:
-      chosen: ids, or None for all documents.
+      chosen: ids, a function from an id to a bool, or None for all documents.
       lookup: the ids of the index, followed by None.
 
     Returns:
-      bool, ``[documents]``, or None for all.
+      bool, ``[documents]``, or None for all. Ids that are not in the index allow nothing.
 
     Raises:
-      RetrieveError: an id is not there.
+      RetrieveError: the ids are strings where those of the index are integers, or the other way round.
     """
     if chosen is None:
         return None
     if isinstance(chosen, (str, bytes)):
         raise TypeError(f"filter must be a collection of ids, got one {type(chosen).__name__}")
-    wanted, known = set(_plain(chosen)), lookup[:-1].tolist()
-    allowed = np.fromiter((value in wanted for value in known), bool, len(known))
-    if allowed.sum() < len(wanted):
-        missing = min(wanted.difference(known), key=str)
-        raise RetrieveError(f"the filter names {missing!r}, which is not there", reason="unknown_id", hint="see .ids")
-    return allowed
+    known = lookup[:-1].tolist()
+    if callable(chosen):
+        return np.fromiter((bool(chosen(value)) for value in known), bool, len(known))
+    wanted = set(_plain(chosen))
+    if known and wanted and type(known[0]) is not type(next(iter(wanted))):
+        raise RetrieveError(
+            f"the filter names {next(iter(wanted))!r}, ids of the index are like {known[0]!r}",
+            reason="invalid_parameter",
+            hint="pass ids of the same type",
+        )
+    return np.fromiter((value in wanted for value in known), bool, len(known))
 
 
 def check_k(k: Any) -> int:
@@ -181,3 +187,40 @@ def check_on_empty(on_empty: Any, num_documents: int) -> bool:
     if on_empty == "raise" and not num_documents:
         raise RetrieveError("the index holds no documents", reason="empty_index", hint="add some first")
     return on_empty == "raise"
+
+
+def check_choice(name: str, value: Any, known: Iterable[str]) -> str:
+    """Return a parameter that is one of a few words.
+
+    Args:
+      name: what the message calls it.
+      value: what came.
+      known: the words.
+
+    Raises:
+      RetrieveError: it is none of them.
+    """
+    if value not in known:
+        raise RetrieveError(
+            f"{name} {value!r} is unknown", reason="invalid_parameter", hint=f"choose one of {', '.join(known)}"
+        )
+    return value
+
+
+def check_number(name: str, value: Any, *, least: float | int = 0, most: float | int = math.inf) -> float:
+    """Return a parameter that is a number within bounds.
+
+    Args:
+      name: what the message calls it.
+      value: what came.
+      least: the smallest.
+      most: the largest; infinity itself is refused.
+
+    Raises:
+      RetrieveError: it is none, or beyond the bounds.
+    """
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not number or not least <= value <= most or value == math.inf:
+        wanted = f"from {least:g} to {most:g}" if most < math.inf else f"of at least {least:g}"
+        raise RetrieveError(f"{name} must be a number {wanted}, got {value!r}", reason="invalid_parameter")
+    return float(value)

@@ -3,7 +3,7 @@
 import itertools
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -36,17 +36,21 @@ class Snapshot:
       postings: the documents of each term.
       ids: object array, ``[documents + 1]``; the last one is None, so that -1 finds it.
       weights: float32, ``[terms, documents]``; the score that each posting adds.
+      background: what a child needs beside them to score.
     """
 
     postings: Postings
     ids: np.ndarray
     weights: sparse.csr_array
+    background: Any = None
 
 
 class InvertedIndex:
     """What all inverted indexes share; a child says how items become postings and what each posting is worth."""
 
     kind: ClassVar[str]
+    # Whether a document whose terms add up to less than 0 is found.
+    _signed: ClassVar[bool] = True
 
     def __init__(self):
         self._lock = threading.RLock()
@@ -59,6 +63,9 @@ class InvertedIndex:
     def _make_postings(self, items: list[Any]) -> Postings:
         raise NotImplementedError
 
+    def _listed(self, queries: Any) -> list[Any]:
+        return [queries] if isinstance(queries, (str, Mapping)) else list(queries)
+
     def _make_rows(self, queries: Sequence[Any], num_terms: int) -> sparse.csr_array:
         """Return the weights of the terms of each query, ``[queries, terms]``."""
         raise NotImplementedError
@@ -66,6 +73,14 @@ class InvertedIndex:
     def _weigh(self, postings: Postings) -> np.ndarray:
         """Return the score that each posting adds, float32."""
         raise NotImplementedError
+
+    def _background(self, postings: Postings) -> Any:
+        """Return what ``_offsets`` needs."""
+        return None
+
+    def _offsets(self, snapshot: Snapshot, rows: sparse.csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Return a, b ``[queries]`` and c ``[documents]``: a + b c is added to the score of a document; None for 0."""
+        return None
 
     def _num_terms(self) -> int:
         raise NotImplementedError
@@ -148,46 +163,52 @@ class InvertedIndex:
     def _take(self, postings: Postings, weights: np.ndarray) -> Snapshot:
         shape = (postings.num_terms, postings.num_documents)
         matrix = sparse.csr_array((weights, postings.documents, postings.starts), shape=shape)
-        return Snapshot(postings, self._documents.lookup(), matrix)
+        return Snapshot(postings, self._documents.lookup(), matrix, self._background(postings))
 
     # Search ----------------------------------------------------------------------------------------------------------
 
-    def search(self, queries: Sequence[Any], k: int = 10, *, filter: Any = None, on_empty: str = "row") -> Hits:
+    def search(self, queries: Any, k: int = 10, *, filter: Any = None, on_empty: str = "row") -> Hits:
         """Return the best documents of each query.
 
         Args:
-          queries: the queries; a single string is one query.
+          queries: a list of what the class takes, or a single one.
           k: how many documents at most; more than there are is allowed.
-          filter: which documents may be found: None for all, or the ids of some.
+          filter: which documents may be found: None for all, the ids of some, or a function from an id to a bool. The
+            result is exact: the best of those that may be found.
           on_empty: "row" gives a query without any term that the index knows an empty row, "raise" raises.
 
         Returns:
           Hits of shape ``[queries, k]``, best first; of equal scores the document that was added earlier comes first.
-          Only documents with a score other than 0 are found; short rows are padded with None and -inf.
+          Only documents that share a term with the query are found, and a score of 0 is as good as none; short rows are
+          padded with None and -inf.
 
         Raises:
-          RetrieveError: ``k`` is less than 1, a filter names an unknown id, or, with ``on_empty="raise"``, the index or
-            a query is empty.
+          RetrieveError: ``k`` is less than 1, or, with ``on_empty="raise"``, the index or a query is empty.
 
         Cost: linear in the postings of the terms of the query; large batches use all cores.
         """
         k = check_k(k)
         snapshot, rows = self._prepare(queries, on_empty)
         allowed = allowed_documents(filter, snapshot.ids)
+        offsets = self._offsets(snapshot, rows)
 
         def best(part: slice) -> tuple[np.ndarray, np.ndarray]:
             found = rows[part] @ snapshot.weights
             scores, columns, bounds = found.data, found.indices, found.indptr
-            if allowed is not None:
-                stay = allowed[columns]
+            if allowed is not None or not self._signed:
+                stay = scores > 0 if allowed is None else allowed[columns] & (self._signed | (scores > 0))
                 scores, columns, bounds = scores[stay], columns[stay], np.concatenate([[0], np.cumsum(stay)])[bounds]
+            if offsets is not None:
+                start, scale, add = offsets
+                counts = np.diff(bounds)
+                scores = scores + np.repeat(start[part], counts) + np.repeat(scale[part], counts) * add[columns]
             return top_sparse(scores, columns, bounds, k)
 
         parts = self._in_parts(best, rows, snapshot)
         scores = np.concatenate([part[0] for part in parts])
         return Hits(snapshot.ids[np.concatenate([part[1] for part in parts])], scores)
 
-    def scores(self, queries: Sequence[Any]) -> np.ndarray:
+    def scores(self, queries: Any) -> np.ndarray:
         """Return the score of every document for each query.
 
         Args:
@@ -200,12 +221,17 @@ class InvertedIndex:
         """
         snapshot, rows = self._prepare(queries, "row")
         parts = self._in_parts(lambda part: (rows[part] @ snapshot.weights).toarray(), rows, snapshot)
-        return np.concatenate(parts)
+        scores = np.concatenate(parts)
+        offsets = self._offsets(snapshot, rows)
+        if offsets is not None:
+            start, scale, add = offsets
+            scores += start[:, None] + scale[:, None] * add
+        return scores
 
-    def _prepare(self, queries: Sequence[Any], on_empty: str) -> tuple[Snapshot, sparse.csr_array]:
+    def _prepare(self, queries: Any, on_empty: str) -> tuple[Snapshot, sparse.csr_array]:
         snapshot = self._ready()
         strict = check_on_empty(on_empty, snapshot.postings.num_documents)
-        queries = [queries] if isinstance(queries, str) else list(queries)
+        queries = self._listed(queries)
         rows = self._make_rows(queries, snapshot.postings.num_terms)
         if strict and (np.diff(rows.indptr) == 0).any():
             empty = int(np.diff(rows.indptr).argmin())

@@ -1,7 +1,7 @@
 """What all lexical indexes share: texts become terms, and the counts of terms are kept."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from jrank.retrieval._postings import Postings, postings_from_rows
 from jrank.retrieval._store import damaged, read_index, strings_from_arrays, strings_to_arrays
 from jrank.text import Analyzer, encode_texts
 
-__all__ = ["LexicalIndex"]
+__all__ = ["LexicalIndex", "posting_terms"]
 
 Index = TypeVar("Index", bound="LexicalIndex")
 
@@ -32,6 +32,33 @@ class LexicalIndex(InvertedIndex):
         self.analyzer = Analyzer() if analyzer is None else analyzer
         self._vocabulary: dict[str, int] = {}
 
+    @classmethod
+    def build(
+        cls: type[Index],
+        items: Iterable[str] | Iterable[Sequence[str]],
+        ids: Iterable[str] | Iterable[int] | None = None,
+        **params: Any,
+    ) -> Index:
+        """Index documents.
+
+        Args:
+          items: texts, or lists of terms, which are taken as they are; a generator is indexed as it comes.
+          ids: one unique id per document, all strings or all integers; None counts from 0.
+          **params: the arguments of the class.
+
+        Returns:
+          The index.
+
+        Raises:
+          RetrieveError: an id comes twice, there are more or fewer ids than documents, or a parameter is wrong.
+          TypeError: an item is neither text nor a list of terms.
+
+        Cost: linear in the text; a few times faster than the words can be read from disk one by one.
+        """
+        index = cls(**params)
+        index.add(items, ids)
+        return index
+
     @property
     def vocabulary(self) -> list[str]:
         """All terms, in the order of their numbers; those of deleted documents included."""
@@ -49,6 +76,8 @@ class LexicalIndex(InvertedIndex):
         return postings_from_rows(terms, lengths, len(self._vocabulary))
 
     def _make_rows(self, queries: Sequence[Any], num_terms: int) -> sparse.csr_array:
+        if queries and isinstance(queries[0], Mapping):
+            return self._weighted_rows(queries, num_terms)
         terms, lengths = encode_texts(queries, self.analyzer, self._vocabulary, grow=False)
         bounds = np.concatenate([[0], np.cumsum(lengths)])
         # Terms that came after the snapshot are in none of its documents.
@@ -56,6 +85,22 @@ class LexicalIndex(InvertedIndex):
         if late.any():
             terms, bounds = terms[~late], bounds - np.concatenate([[0], np.cumsum(late)])[bounds]
         return sparse.csr_array((np.ones(len(terms), np.float32), terms, bounds), shape=(len(lengths), num_terms))
+
+    def _weighted_rows(self, queries: Sequence[Any], num_terms: int) -> sparse.csr_array:
+        terms, weights, bounds = [], [], [0]
+        for place, query in enumerate(queries):
+            if not isinstance(query, Mapping):
+                raise TypeError(f"queries must all be mappings, got {type(query).__name__} among them")
+            for term, weight in query.items():
+                number = self._vocabulary.get(term, num_terms)
+                if number < num_terms:
+                    terms.append(number)
+                    weights.append(weight)
+            if not np.isfinite(np.asarray(weights[bounds[-1] :], np.float64)).all():
+                raise RetrieveError(f"query {place} has a weight that is not finite", reason="invalid_parameter")
+            bounds.append(len(terms))
+        data = np.array(weights, np.float32), np.array(terms, np.int32), np.array(bounds)
+        return sparse.csr_array(data, shape=(len(queries), num_terms))
 
     def _parameters(self) -> dict[str, Any]:
         analyzer = self.analyzer.config() if isinstance(self.analyzer, Analyzer) else None
@@ -97,3 +142,16 @@ class LexicalIndex(InvertedIndex):
         if len(index._vocabulary) != len(terms):
             raise damaged(path, "its vocabulary holds a term twice")
         return index
+
+
+def posting_terms(postings: Postings, low: int = 0, high: int | None = None) -> np.ndarray:
+    """Return the term of each posting.
+
+    Args:
+      postings: the postings.
+      low: the first.
+      high: the one behind the last; None is all.
+    """
+    count = len(postings.documents)
+    places = np.arange(low, count if high is None else min(high, count))
+    return np.searchsorted(postings.starts, places, side="right") - 1
