@@ -31,8 +31,23 @@ search that needs it, so lexical search starts at once.
 
 from jrank.retrieval._bm25 import BM25Index
 from jrank.retrieval._dense import DenseIndex
+from jrank.retrieval._expansion import expand_queries
+from jrank.retrieval._filters import Field, Metadata, Predicate, field, post_filter
 from jrank.retrieval._likelihood import QueryLikelihoodIndex
 from jrank.retrieval._sparse import SparseIndex, SparseVector
 from jrank.retrieval._tfidf import TfidfIndex
 
-__all__ = ["BM25Index", "DenseIndex", "QueryLikelihoodIndex", "SparseIndex", "SparseVector", "TfidfIndex"]
+__all__ = [
+    "BM25Index",
+    "DenseIndex",
+    "Field",
+    "Metadata",
+    "Predicate",
+    "QueryLikelihoodIndex",
+    "SparseIndex",
+    "SparseVector",
+    "TfidfIndex",
+    "expand_queries",
+    "field",
+    "post_filter",
+]

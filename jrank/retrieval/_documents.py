@@ -158,17 +158,18 @@ def allowed_documents(chosen: Iterable[Any] | Callable[[Any], bool] | None, look
     return np.fromiter((value in wanted for value in known), bool, len(known))
 
 
-def check_k(k: Any) -> int:
+def check_k(k: Any, name: str = "k") -> int:
     """Return how many documents are wanted.
 
     Args:
       k: an integer of at least 1.
+      name: what the message calls it.
 
     Raises:
       RetrieveError: it is not.
     """
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise RetrieveError(f"k must be an integer of at least 1, got {k!r}", reason="invalid_parameter")
+        raise RetrieveError(f"{name} must be an integer of at least 1, got {k!r}", reason="invalid_parameter")
     return int(k)
 
 

@@ -189,7 +189,12 @@ class InvertedIndex:
         """
         k = check_k(k)
         snapshot, rows = self._prepare(queries, on_empty)
-        allowed = allowed_documents(filter, snapshot.ids)
+        scores, places = self._best(snapshot, rows, k, allowed_documents(filter, snapshot.ids))
+        return Hits(snapshot.ids[places], scores)
+
+    def _best(
+        self, snapshot: Snapshot, rows: sparse.csr_array, k: int, allowed: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         offsets = self._offsets(snapshot, rows)
 
         def best(part: slice) -> tuple[np.ndarray, np.ndarray]:
@@ -205,8 +210,7 @@ class InvertedIndex:
             return top_sparse(scores, columns, bounds, k)
 
         parts = self._in_parts(best, rows, snapshot)
-        scores = np.concatenate([part[0] for part in parts])
-        return Hits(snapshot.ids[np.concatenate([part[1] for part in parts])], scores)
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     def scores(self, queries: Any) -> np.ndarray:
         """Return the score of every document for each query.

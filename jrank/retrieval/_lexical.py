@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from jrank.errors import RetrieveError
-from jrank.retrieval._inverted import InvertedIndex
+from jrank.retrieval._inverted import InvertedIndex, Snapshot
 from jrank.retrieval._postings import Postings, postings_from_rows
 from jrank.retrieval._store import damaged, read_index, strings_from_arrays, strings_to_arrays
 from jrank.text import Analyzer, encode_texts
@@ -31,6 +31,7 @@ class LexicalIndex(InvertedIndex):
             raise TypeError(f"analyzer must be a function from a string to its terms, got {type(analyzer).__name__}")
         self.analyzer = Analyzer() if analyzer is None else analyzer
         self._vocabulary: dict[str, int] = {}
+        self._counted: tuple[Snapshot, sparse.csr_array] | None = None
 
     @classmethod
     def build(
@@ -63,6 +64,16 @@ class LexicalIndex(InvertedIndex):
     def vocabulary(self) -> list[str]:
         """All terms, in the order of their numbers; those of deleted documents included."""
         return list(self._vocabulary)
+
+    def _counts(self, snapshot: Snapshot) -> sparse.csr_array:
+        """Return the counts by document, ``[documents, terms]``; kept until the documents change."""
+        counted = self._counted
+        if counted is None or counted[0] is not snapshot:
+            postings = snapshot.postings
+            shape = (postings.num_terms, postings.num_documents)
+            by_term = sparse.csr_array((postings.values, postings.documents, postings.starts), shape=shape)
+            counted = self._counted = snapshot, by_term.T.tocsr()
+        return counted[1]
 
     def _scoring(self) -> dict[str, Any]:
         """Return the arguments of the class other than the analyzer."""
