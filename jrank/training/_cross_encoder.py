@@ -12,13 +12,13 @@ from jax.sharding import Mesh
 
 from jrank.errors import TrainError
 from jrank.losses import softmax_loss
-from jrank.metrics import ndcg_metric
 from jrank.models import CrossEncoder, EncoderConfig, logits
 from jrank.training._history import FitResult
 from jrank.training._lists import TextLists, encode_lists, epoch_batches, gather, length_widths, widths_of
 from jrank.training._loop import fit
 from jrank.training._schedules import decay_mask, warmup_schedule
 from jrank.training._state import describe_callable, describe_data
+from jrank.training._validation import compiled_metric, ndcg_at_10
 from jrank.types import Array
 
 __all__ = ["fit_cross_encoder"]
@@ -28,7 +28,6 @@ CPU_TOKENS = 640
 # Tokens of a batch of the validation.
 SCORE_TOKENS = {"cpu": 2048}
 HEAD = ("head", "pooler")
-ndcg_at_10 = functools.partial(ndcg_metric, topn=10)
 
 
 def fit_cross_encoder(
@@ -277,7 +276,7 @@ def _validator(
     where = np.arange(int(lists.sizes.max()))[None, :] < lists.sizes[:, None]
     labels = np.zeros(where.shape, np.float32)
     labels[where] = lists.labels
-    measure = jax.jit(lambda scores, labels, where: metric(scores, labels, where=where))
+    measure = compiled_metric(metric)
 
     def validate(params: Any) -> float:
         flat = np.zeros(len(pairs), np.float32)

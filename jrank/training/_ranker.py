@@ -12,16 +12,15 @@ from jax.sharding import Mesh
 
 from jrank.errors import TrainError
 from jrank.losses import softmax_loss
-from jrank.metrics import ndcg_metric
 from jrank.training._history import FitResult
 from jrank.training._loop import epoch_order, fit
 from jrank.training._schedules import decay_mask
 from jrank.training._state import describe_callable, describe_data, describe_tree
+from jrank.training._validation import compiled_metric, ndcg_at_10
 from jrank.types import Array
 
 __all__ = ["fit_ranker"]
 
-ndcg_at_10 = functools.partial(ndcg_metric, topn=10)
 # Items that the validation scores at a time.
 SCORE_ITEMS = 1 << 20
 
@@ -55,8 +54,9 @@ def fit_ranker(
     Args:
       model: an ``MLPRanker``, or any object with ``params``, ``with_params(params)`` and
         ``apply(params, features, *, where, key)`` that returns scores ``[lists, n]``; it is not changed.
-      train: ``(features, labels, where)``, or a mapping or object with these names: features ``[lists, n, f]``, labels
-        ``[lists, n]``, larger is more relevant, and the mask ``[lists, n]`` of real items, which may be left out.
+      train: the ``RankingData`` of ``data.read_letor``; or ``(features, labels, where)``, or a mapping or object
+        with these names: features ``[lists, n, f]``, labels ``[lists, n]``, larger is more relevant, and the mask
+        ``[lists, n]`` of real items, which may be left out.
       validation: lists of the same form to choose the best parameters by; None keeps the last.
       loss: ``(scores, labels, *, where)``, such as ``softmax_loss`` or ``approx_t12n(ndcg_metric)``.
       metric: ``(scores, labels, *, where)``, larger is better; by default NDCG@10.
@@ -163,6 +163,8 @@ def fit_ranker(
 
 def _arrays(lists: Any, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return features, labels and mask, checked; what stands at masked places is put to 0."""
+    if hasattr(lists, "padded"):
+        lists = lists.padded()
     if isinstance(lists, Mapping):
         parts = [lists.get(key) for key in ("features", "labels", "where")]
     elif isinstance(lists, tuple | list):
@@ -219,7 +221,7 @@ def _validator(model: Any, lists: Any, metric: Callable[..., Array]) -> Callable
     padded = np.pad(features, ((0, missing), (0, 0), (0, 0)))
     mask = np.pad(where, ((0, missing), (0, 0)))
     score = jax.jit(lambda params, features, where: model.apply(params, features, where=where))
-    measure = jax.jit(lambda scores, labels, where: metric(scores, labels, where=where))
+    measure = compiled_metric(metric)
 
     def validate(params: Any) -> float:
         parts = [

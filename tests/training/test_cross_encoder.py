@@ -7,8 +7,9 @@ from jrank.errors import TrainError
 from jrank.losses import softmax_loss
 from jrank.models import CrossEncoder, logits
 from jrank.training import _loop, fit_cross_encoder
-from jrank.training._cross_encoder import _cpu_parts, _loss_fn, ndcg_at_10
+from jrank.training._cross_encoder import _cpu_parts, _loss_fn
 from jrank.training._step import adam_direction, compiled_step
+from jrank.training._validation import ndcg_at_10
 
 RAW = {
     "model_type": "bert",

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jrank.data import RankingData
 from jrank.errors import TrainError
 from jrank.losses import softmax_loss
 from jrank.metrics import ndcg_metric
@@ -88,6 +89,15 @@ def test_mappings_and_objects_are_taken(linear, form):
     features, labels, where = toy(20, 4)
     options = {"epochs": 2, "batch_size": 8, "progress": False}
     result = fit_ranker(linear, form(features=features, labels=labels, where=where), **options)
+    assert result.history.loss == fit_ranker(linear, (features, labels, where), **options).history.loss
+
+
+def test_data_read_from_files_are_taken(linear):
+    features, labels, where = toy(20, 4)
+    offsets = np.concatenate([[0], np.cumsum(where.sum(axis=1))])
+    lists = RankingData(features[where], labels[where], offsets, [str(i) for i in range(20)])
+    options = {"epochs": 2, "batch_size": 8, "progress": False}
+    result = fit_ranker(linear, lists, **options)
     assert result.history.loss == fit_ranker(linear, (features, labels, where), **options).history.loss
 
 
