@@ -26,18 +26,35 @@ the product itself and keeps only the indices of the best matches:
 """
 
 from jrank.maxsim._align import Alignment, align, highlight
+from jrank.maxsim._explain import (
+    AlignmentStats,
+    alignment_stats,
+    filter_alignment,
+    patch_boxes,
+    snippet,
+    top_alignments,
+)
 from jrank.maxsim._pack import PackedDocs, pack
 from jrank.maxsim._packed import score_packed
 from jrank.maxsim._score import score, score_matrix, score_pairs
+from jrank.maxsim._weights import bm25_weights, idf_weights
 
 __all__ = [
     "Alignment",
+    "AlignmentStats",
     "PackedDocs",
     "align",
+    "alignment_stats",
+    "bm25_weights",
+    "filter_alignment",
     "highlight",
+    "idf_weights",
     "pack",
+    "patch_boxes",
     "score",
     "score_matrix",
     "score_packed",
     "score_pairs",
+    "snippet",
+    "top_alignments",
 ]

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int, Real, Shaped
 from jrank.arrays import accumulator_dtype, neutralise
 from jrank.maxsim._core import best_index
 from jrank.maxsim._inputs import embeddings, mask
+from jrank.maxsim._total import unit
 from jrank.types import Array, ArrayLike
 
 __all__ = ["Alignment", "align", "highlight"]
@@ -34,6 +35,7 @@ def align(
     *,
     query_where: Shaped[ArrayLike, "..."] | None = None,
     doc_where: Shaped[ArrayLike, "..."] | None = None,
+    normalize: bool = False,
 ) -> Alignment:
     """Find the document token that each query token matches best, and how well.
 
@@ -42,6 +44,7 @@ def align(
       doc: token embeddings of one document.
       query_where: which query tokens count, ``[*batch, q]``. None is all.
       doc_where: which document tokens are real, ``[*batch, t]``. None is all.
+      normalize: whether vectors are scaled to length 1 first, so that scores are cosines.
 
     Returns:
       The alignment. Of tokens that tie the first is named.
@@ -60,6 +63,8 @@ def align(
     query, doc = embeddings(query, doc, (2, 2), ("query", "doc"))
     query_where = mask(query_where, query.shape[:-1], "query_where")
     doc_where = mask(doc_where, doc.shape[:-1], "doc_where")
+    if normalize:
+        query, doc = unit(query, query_where), unit(doc, doc_where)
     fn: Callable[..., Alignment] = _align
     for _ in range(query.ndim - 2):
         fn = jax.vmap(fn)
@@ -82,6 +87,7 @@ def highlight(
     *,
     query_where: Shaped[ArrayLike, "..."] | None = None,
     doc_where: Shaped[ArrayLike, "..."] | None = None,
+    normalize: bool = False,
 ) -> Bool[Array, "*batch t"]:
     """Mark the document tokens that some query token matches at least as well as ``threshold``.
 
@@ -91,6 +97,7 @@ def highlight(
       threshold: smallest dot product that counts; with normalised embeddings a cosine.
       query_where: which query tokens count, ``[*batch, q]``. None is all.
       doc_where: which document tokens are real, ``[*batch, t]``. None is all.
+      normalize: whether vectors are scaled to length 1 first, so that scores are cosines.
 
     Returns:
       True at tokens to highlight; ``jnp.flatnonzero`` gives their indices, in order and without repetition.
@@ -108,6 +115,8 @@ def highlight(
     query, doc = embeddings(query, doc, (2, 2), ("query", "doc"))
     query_where = mask(query_where, query.shape[:-1], "query_where")
     doc_where = mask(doc_where, doc.shape[:-1], "doc_where")
+    if normalize:
+        query, doc = unit(query, query_where), unit(doc, doc_where)
     dims = tuple(range(query.ndim - 2))
     last = query.ndim - 1
     scores = lax.dot_general(

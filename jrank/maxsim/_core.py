@@ -13,16 +13,18 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from jrank.arrays import accumulator_dtype, map_blocks
+from jrank.arrays import accumulator_dtype, map_blocks, masked_logsumexp, neutralise
 from jrank.sharding import common_variance
 from jrank.types import Array
 
-__all__ = ["best", "best_index", "block_size", "index_dtype", "picked"]
+__all__ = ["best", "best_index", "block_size", "index_dtype", "picked", "soft_best"]
 
 # Query rows that are scored at a time: they bound the memory of a block from one side, the documents from the other.
 MAX_ROWS = 4096
-# Bytes of a block of scores. On one CPU core it stays in the cache; threads and accelerators need more work at a time.
-BLOCK_BYTES = {"one core": 1 << 19, "cores": 1 << 23, "accelerator": 1 << 26}
+# Bytes of a block of scores. On CPU it stays in the cache; accelerators need more work at a time.
+BLOCK_BYTES = {"one core": 1 << 19, "cores": 1 << 19, "accelerator": 1 << 26}
+# Up to that many bytes of scores are computed at once: threads work better on one large product than on many blocks.
+WHOLE_BYTES = {"one core": 1 << 19, "cores": 1 << 25, "accelerator": 1 << 26}
 # Bytes of the document tokens that a block of the backward pass gathers.
 PICKED_BYTES = 1 << 19
 
@@ -38,15 +40,19 @@ def machine() -> str:
     return "one core" if cores == 1 else "cores"
 
 
-def block_size(rows: int, tokens: int, bits: int) -> int:
+def block_size(number: int, rows: int, tokens: int, bits: int) -> int:
     """Return how many documents make a block.
 
     Args:
+      number: how many documents there are.
       rows: query tokens.
       tokens: tokens of one document.
       bits: bits of one score.
     """
-    return max(1, BLOCK_BYTES[machine()] * 8 // max(1, rows * tokens * bits))
+    each, kind = max(1, rows * tokens * bits // 8), machine()
+    if number * each <= WHOLE_BYTES[kind]:
+        return max(1, number)
+    return max(1, BLOCK_BYTES[kind] // each)
 
 
 def index_dtype(tokens: int) -> type:
@@ -74,7 +80,7 @@ def best(rows: Array, docs: Array, where: Array | None) -> Array:
     if not (r and n and t):
         return jnp.zeros((n, r), accumulator)
     rows, docs, where = _same_variance(rows, docs, where)
-    block = block_size(min(r, MAX_ROWS), t, jnp.finfo(accumulator).bits)
+    block = block_size(n, min(r, MAX_ROWS), t, jnp.finfo(accumulator).bits)
     if r <= MAX_ROWS:
         return _best(rows, docs, where, block)
     return map_blocks(lambda part: _best(part, docs, where, block).T, (rows,), MAX_ROWS).T
@@ -96,7 +102,7 @@ def best_index(rows: Array, docs: Array, where: Array | None) -> tuple[Array, Ar
     if not (r and n and t):
         return jnp.zeros((n, r), accumulator), jnp.full((n, r), -1, index_dtype(t))
     rows, docs, where = _same_variance(rows, docs, where)
-    return _best_index(rows, docs, where, block_size(r, t, jnp.finfo(accumulator).bits))
+    return _best_index(rows, docs, where, block_size(n, r, t, jnp.finfo(accumulator).bits))
 
 
 def _same_variance(rows: Array, docs: Array, where: Array | None) -> tuple[Array, Array, Array | None]:
@@ -140,15 +146,22 @@ def _scan(rows: Array, docs: Array, where: Array | None, block: int, *, index: b
     return jax.tree.map(join, lax.map(one, starts))
 
 
-def _block(rows: Array, docs: Array, where: Array | None, *, index: bool) -> tuple[Array, ...]:
+def _products(rows: Array, docs: Array) -> Array:
+    """All dot products, ``[m, t, r]``."""
     m, t, d = docs.shape
-    # Documents as the long operand and the maximum over the middle axis: contiguous query tokens fill the vector lanes.
-    scores = lax.dot_general(
+    # Documents as the long operand and query tokens last: the maximum runs over contiguous vector lanes.
+    flat = lax.dot_general(
         docs.reshape(m * t, d),
         rows,
         (((1,), (1,)), ((), ())),
         preferred_element_type=accumulator_dtype(docs.dtype),
-    ).reshape(m, t, -1)
+    )
+    return flat.reshape(m, t, rows.shape[0])
+
+
+def _block(rows: Array, docs: Array, where: Array | None, *, index: bool) -> tuple[Array, ...]:
+    t = docs.shape[1]
+    scores = _products(rows, docs)
     valid = None if where is None else where[:, :, None]
     if valid is not None:
         scores = jnp.where(valid, scores, jnp.asarray(-jnp.inf, scores.dtype))
@@ -225,3 +238,34 @@ def picked(terms: list[tuple[Array, Array]], index: Array, *, masked: bool) -> A
 
     block = max(1, PICKED_BYTES * 8 // max(1, r * d * jnp.finfo(accumulator).bits))
     return map_blocks(one, (index, *(docs for _, docs in terms)), block)
+
+
+def soft_best(rows: Array, docs: Array, where: Array | None, temperature: Array) -> Array:
+    """Return the smooth maximum over the valid tokens of each document, ``T log sum exp(x / T)``.
+
+    Args:
+      rows: query tokens, ``[r, d]``.
+      docs: document tokens, ``[n, t, d]``.
+      where: which document tokens are valid, bool ``[n, t]``, or None.
+      temperature: the temperature ``T``, a scalar.
+
+    Returns:
+      ``[n, r]``, float32 for the half types; 0 where a document has no valid token.
+    """
+    r, (n, t, _) = rows.shape[0], docs.shape
+    accumulator = accumulator_dtype(docs.dtype)
+    if not (r and n and t):
+        return jnp.zeros((n, r), accumulator)
+    rows, docs, where = _same_variance(rows, docs, where)
+    temperature = temperature.astype(accumulator)
+
+    # Scores are computed again in the backward pass: only the inputs of a block are kept.
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def one(docs: Array, *mask: Array) -> Array:
+        m = docs.shape[0]
+        scores = _products(rows, docs)
+        valid = jnp.broadcast_to(mask[0][:, :, None], (m, t, r)) if mask else None
+        return temperature * masked_logsumexp(scores / temperature, valid, axis=1)
+
+    inputs = (docs,) if where is None else (neutralise(docs, where[:, :, None]), where)
+    return map_blocks(one, inputs, block_size(n, r, t, jnp.finfo(accumulator).bits))

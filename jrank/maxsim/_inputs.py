@@ -9,7 +9,7 @@ from jrank.arrays import as_floating, as_mask
 from jrank.errors import RerankError
 from jrank.types import Array
 
-__all__ = ["common_type", "embeddings", "mask"]
+__all__ = ["as_temperature", "common_type", "embeddings", "mask"]
 
 _AXES = {"query": "[..., q, d]", "queries": "[..., b, q, d]", "doc": "[..., t, d]", "docs": "[..., n, t, d]"}
 
@@ -64,6 +64,27 @@ def common_type(*dtypes: Any) -> Any:
     """
     with jax.numpy_dtype_promotion("standard"):  # asked for by name, so strict mode has nothing to object to
         return jnp.result_type(*dtypes)
+
+
+def as_temperature(temperature: Any) -> Array:
+    """Return a temperature as a floating scalar.
+
+    Args:
+      temperature: what the user gave.
+
+    Raises:
+      RerankError: it is no scalar, or a number that is not positive.
+    """
+    array = as_floating(temperature, "temperature")
+    if array.ndim:
+        raise RerankError(f"temperature has shape {array.shape}, expected a scalar", reason="invalid_parameter")
+    if isinstance(temperature, (int, float)) and not temperature > 0:
+        raise RerankError(
+            f"temperature is {temperature}, expected a positive number",
+            reason="invalid_parameter",
+            hint="temperature=None takes the maximum itself",
+        )
+    return array
 
 
 def mask(where: Any, shape: tuple[int, ...], name: str) -> Array | None:

@@ -11,8 +11,9 @@ from jaxtyping import Int, Shaped
 
 from jrank.errors import RerankError
 from jrank.maxsim._inputs import common_type
+from jrank.maxsim._total import SHORTEST
 
-__all__ = ["TILE", "PackedDocs", "pack"]
+__all__ = ["TILE", "PackedDocs", "pack", "unit_rows"]
 
 GROUP_TOKENS = 4096
 # Documents are filled up to whole tiles with copies of their last token, which change no maximum.
@@ -54,7 +55,9 @@ class PackedDocs:
         return self.tokens.shape[-1]
 
 
-def pack(docs: Sequence[Any], *, group_tokens: int = GROUP_TOKENS, dtype: Any = None) -> PackedDocs:
+def pack(
+    docs: Sequence[Any], *, group_tokens: int = GROUP_TOKENS, dtype: Any = None, normalize: bool = False
+) -> PackedDocs:
     """Pack documents of any lengths for ``score_packed``.
 
     Args:
@@ -62,6 +65,8 @@ def pack(docs: Sequence[Any], *, group_tokens: int = GROUP_TOKENS, dtype: Any = 
       group_tokens: how many tokens make a group. The default keeps a group and its scores in the cache of a CPU core.
         Few documents make smaller groups.
       dtype: type of the stored embeddings; None keeps that of the documents. ``jnp.bfloat16`` halves the memory.
+      normalize: whether vectors are scaled to length 1, so that products with normalised queries are cosines; a vector
+        shorter than 1e-9 becomes 0.
 
     Returns:
       The packed documents, in the order given. Static sizes are rounded: similar collections share a compilation.
@@ -90,8 +95,8 @@ def pack(docs: Sequence[Any], *, group_tokens: int = GROUP_TOKENS, dtype: Any = 
         if len(array):
             end = start + len(array)
             full = -(-end // TILE) * TILE
-            flat[start:end] = array
-            flat[end:full] = array[-1]
+            flat[start:end] = unit_rows(array) if normalize else array
+            flat[end:full] = flat[end - 1]
             flat_segments[start // TILE : full // TILE] = slot % max_docs
     return PackedDocs(
         tokens=jnp.asarray(tokens),
@@ -102,6 +107,17 @@ def pack(docs: Sequence[Any], *, group_tokens: int = GROUP_TOKENS, dtype: Any = 
         max_docs=max_docs,
         span=span,
     )
+
+
+def unit_rows(array: np.ndarray) -> np.ndarray:
+    """Scale rows to length 1; rows shorter than 1e-9 become 0.
+
+    Args:
+      array: ``[t, d]``.
+    """
+    wide = array.astype(np.promote_types(array.dtype, np.float32) if array.dtype.kind == "f" else np.float32)
+    length = np.linalg.norm(wide, axis=1, keepdims=True)
+    return np.divide(wide, length, out=np.zeros_like(wide), where=length > SHORTEST)
 
 
 def _matrices(docs: Sequence[Any]) -> list[np.ndarray]:

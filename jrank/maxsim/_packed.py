@@ -15,6 +15,7 @@ from jrank.errors import RerankError
 from jrank.maxsim._core import index_dtype, picked
 from jrank.maxsim._inputs import common_type, mask
 from jrank.maxsim._pack import TILE, PackedDocs
+from jrank.maxsim._total import Reduction, as_weights, check_reduction, total, unit
 from jrank.sharding import common_variance
 from jrank.types import Array, ArrayLike
 
@@ -26,6 +27,9 @@ def score_packed(
     packed: PackedDocs,
     *,
     query_where: Shaped[ArrayLike, "..."] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    normalize: bool = False,
+    reduction: Reduction = "sum",
 ) -> Float[Array, "*batch n"]:
     """Late-interaction score of one query against each packed document.
 
@@ -33,6 +37,9 @@ def score_packed(
       query: token embeddings of the query.
       packed: the documents, from ``pack``.
       query_where: which query tokens count, ``[*batch, q]``. None is all.
+      weights: weight of each query token, ``[*batch, q]``. None is 1 for all.
+      normalize: whether query vectors are scaled to length 1 first. Stored documents are normalised once, by ``pack``.
+      reduction: "sum" or "mean" over the query tokens; see ``score``.
 
     Returns:
       One score a document, in the order given to ``pack``; 0 for an empty document.
@@ -50,6 +57,7 @@ def score_packed(
     >>> score_packed(jnp.array([[1.0, 0.0], [0.0, 2.0]]), packed).tolist()
     [3.0, 0.0, 6.0]
     """
+    check_reduction(reduction)
     query = as_floating(query, "query")
     if query.ndim < 2 or query.shape[-1] != packed.dimensions:
         raise RerankError(
@@ -60,22 +68,27 @@ def score_packed(
     query_where = mask(query_where, query.shape[:-1], "query_where")
     tokens = jnp.asarray(packed.tokens)
     dtype = common_type(query.dtype, tokens.dtype)
-    fn: Callable[..., Array] = functools.partial(_score, packed)
+    weights = as_weights(weights, query.shape[:-1], query_where)
+    query = query.astype(dtype)
+    if normalize:
+        query = unit(query, query_where)
+    elif query_where is not None:
+        query = neutralise(query, query_where[..., None])
+    fn: Callable[..., Array] = functools.partial(_score, packed, reduction)
     for _ in range(query.ndim - 2):
         fn = jax.vmap(fn)
-    return fn(query.astype(dtype), query_where)
+    return fn(query, query_where, weights)
 
 
-def _score(packed: PackedDocs, query: Array, query_where: Array | None) -> Array:
-    n, q = len(packed), query.shape[0]
-    rows = neutralise(query, None if query_where is None else query_where[:, None])
+def _score(packed: PackedDocs, reduction: str, rows: Array, query_where: Array | None, weights: Array | None) -> Array:
+    n, q = len(packed), rows.shape[0]
     if not q:
         return jnp.zeros(n, accumulator_dtype(rows.dtype))
     rows, tokens, segments = common_variance(rows, jnp.asarray(packed.tokens), jnp.asarray(packed.segments))
     maxima = _slots(rows, tokens, segments, packed.max_docs)
     if packed.span > 1:
         maxima = maxima.at[:, 0].set(_joined(maxima[:, 0], packed))
-    totals = jnp.sum(maxima if query_where is None else jnp.where(query_where, maxima, jnp.zeros_like(maxima)), axis=-1)
+    totals = total(maxima, query_where, weights, reduction)
     slots = jnp.asarray(packed.slots)
     found = totals.reshape(-1).at[jnp.maximum(slots, 0)].get(mode="promise_in_bounds")
     return jnp.where(slots >= 0, found, jnp.zeros_like(found))

@@ -1,14 +1,16 @@
 """Scores of queries against padded documents: one query, all pairs of a batch, or each query with its own documents."""
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Float, Real, Shaped
 
 from jrank.arrays import map_blocks, neutralise
-from jrank.maxsim._core import best, block_size
-from jrank.maxsim._inputs import embeddings, mask
+from jrank.maxsim._core import best, block_size, soft_best
+from jrank.maxsim._inputs import as_temperature, embeddings, mask
+from jrank.maxsim._total import Reduction, as_weights, check_reduction, total, unit
 from jrank.types import Array, ArrayLike
 
 __all__ = ["score", "score_matrix", "score_pairs"]
@@ -20,16 +22,28 @@ def score(
     *,
     query_where: Shaped[ArrayLike, "..."] | None = None,
     doc_where: Shaped[ArrayLike, "..."] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    normalize: bool = False,
+    temperature: Real[ArrayLike, ""] | None = None,
+    reduction: Reduction = "sum",
 ) -> Float[Array, "*batch n"]:
     r"""Late-interaction score of one query against each of several documents.
 
     .. math:: s_j = \sum_{i \in q} \max_{u \in t_j} \langle q_i, d_{ju} \rangle
 
     Args:
-      query: token embeddings of the query. Nothing is normalised here: normalised embeddings give cosines.
+      query: token embeddings of the query.
       docs: token embeddings of the documents, padded to ``t`` tokens.
       query_where: which query tokens count, ``[*batch, q]``. None is all.
       doc_where: which document tokens are real, ``[*batch, n, t]``. None is all.
+      weights: weight of each query token, ``[*batch, q]``, such as ``idf_weights`` gives. None is 1 for all.
+      normalize: whether vectors are scaled to length 1 first, so that products are cosines; a vector shorter than 1e-9
+        counts as 0. For stored documents it is cheaper to normalise once.
+      temperature: None for the maximum; a number ``T`` in units of the products, which may be traced and
+        differentiated, for the smooth :math:`T \log \sum_u \exp(\cdot / T)`, which approaches the maximum from above as
+        ``T`` falls to 0.
+      reduction: "sum" over the query tokens, or "mean", weighted with ``weights``: comparable across queries of
+        different lengths, and with cosines in [-1, 1].
 
     Returns:
       One score a document. A document without a real token has score 0, as has a query without a token.
@@ -48,18 +62,16 @@ def score(
 
     References: Khattab and Zaharia, ColBERT, SIGIR 2020.
 
+    >>> import jax.numpy as jnp
     >>> query = jnp.array([[1.0, 0.0], [0.0, 1.0]])
     >>> docs = jnp.array([[[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [9.0, 9.0]]])
     >>> score(query, docs, doc_where=jnp.array([[True, True], [True, False]]))
     Array([2., 1.], dtype=float32)
     """
-    query, docs = embeddings(query, docs, (2, 3), ("query", "docs"))
-    query_where = mask(query_where, query.shape[:-1], "query_where")
-    doc_where = mask(doc_where, docs.shape[:-1], "doc_where")
-    fn: Callable[..., Array] = _one
-    for _ in range(query.ndim - 2):
-        fn = jax.vmap(fn)
-    return fn(query, docs, query_where, doc_where)
+    check_reduction(reduction)
+    arrays = embeddings(query, docs, (2, 3), ("query", "docs"))
+    inputs = _checked(arrays, query_where, doc_where, weights, temperature, normalize=normalize)
+    return inputs.map(_one(inputs.temperature, reduction), inputs.query.ndim - 2)
 
 
 def score_matrix(
@@ -68,6 +80,10 @@ def score_matrix(
     *,
     query_where: Shaped[ArrayLike, "..."] | None = None,
     doc_where: Shaped[ArrayLike, "..."] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    normalize: bool = False,
+    temperature: Real[ArrayLike, ""] | None = None,
+    reduction: Reduction = "sum",
 ) -> Float[Array, "*batch b n"]:
     r"""Late-interaction scores of every query against every document, for training with in-batch negatives.
 
@@ -78,6 +94,10 @@ def score_matrix(
       docs: token embeddings of the documents, padded to ``t`` tokens.
       query_where: which query tokens count, ``[*batch, b, q]``. None is all.
       doc_where: which document tokens are real, ``[*batch, n, t]``. None is all.
+      weights: weight of each query token, ``[*batch, b, q]``, such as ``idf_weights`` gives. None is 1 for all.
+      normalize: whether vectors are scaled to length 1 first.
+      temperature: None for the maximum, a number for a smooth one; see ``score``.
+      reduction: "sum" or "mean" over the query tokens; see ``score``.
 
     Returns:
       The scores; 0 for an empty query or document.
@@ -93,18 +113,16 @@ def score_matrix(
 
     References: Khattab and Zaharia, ColBERT, SIGIR 2020.
 
+    >>> import jax.numpy as jnp
     >>> queries = jnp.array([[[1.0, 0.0]], [[0.0, 2.0]]])
     >>> docs = jnp.array([[[1.0, 0.0], [0.0, 1.0]], [[-1.0, 3.0], [-2.0, 0.0]]])
     >>> score_matrix(queries, docs).tolist()
     [[1.0, -1.0], [2.0, 6.0]]
     """
-    queries, docs = embeddings(queries, docs, (3, 3), ("queries", "docs"))
-    query_where = mask(query_where, queries.shape[:-1], "query_where")
-    doc_where = mask(doc_where, docs.shape[:-1], "doc_where")
-    fn: Callable[..., Array] = _matrix
-    for _ in range(queries.ndim - 3):
-        fn = jax.vmap(fn)
-    return fn(queries, docs, query_where, doc_where)
+    check_reduction(reduction)
+    arrays = embeddings(queries, docs, (3, 3), ("queries", "docs"))
+    inputs = _checked(arrays, query_where, doc_where, weights, temperature, normalize=normalize)
+    return inputs.map(_matrix(inputs.temperature, reduction), inputs.query.ndim - 3)
 
 
 def score_pairs(
@@ -113,6 +131,10 @@ def score_pairs(
     *,
     query_where: Shaped[ArrayLike, "..."] | None = None,
     doc_where: Shaped[ArrayLike, "..."] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    normalize: bool = False,
+    temperature: Real[ArrayLike, ""] | None = None,
+    reduction: Reduction = "sum",
 ) -> Float[Array, "*batch b k"]:
     r"""Late-interaction scores of each query against documents of its own, for reranking and distillation.
 
@@ -123,6 +145,10 @@ def score_pairs(
       docs: token embeddings of ``k`` documents for each query, padded to ``t`` tokens.
       query_where: which query tokens count, ``[*batch, b, q]``. None is all.
       doc_where: which document tokens are real, ``[*batch, b, k, t]``. None is all.
+      weights: weight of each query token, ``[*batch, b, q]``, such as ``idf_weights`` gives. None is 1 for all.
+      normalize: whether vectors are scaled to length 1 first.
+      temperature: None for the maximum, a number for a smooth one; see ``score``.
+      reduction: "sum" or "mean" over the query tokens; see ``score``.
 
     Returns:
       The scores; 0 for an empty query or document.
@@ -134,52 +160,86 @@ def score_pairs(
 
     Cost: :math:`O(b q k t d)` time; the queries are scored in blocks, one after the other.
 
+    >>> import jax.numpy as jnp
     >>> queries = jnp.array([[[1.0, 0.0]], [[0.0, 2.0]]])
     >>> docs = jnp.array([[[[1.0, 0.0], [0.0, 1.0]]], [[[-1.0, 3.0], [-2.0, 0.0]]]])
     >>> score_pairs(queries, docs).tolist()
     [[1.0], [6.0]]
     """
-    queries, docs = embeddings(queries, docs, (3, 4), ("queries", "docs"), own=(2, 3))
-    query_where = mask(query_where, queries.shape[:-1], "query_where")
+    check_reduction(reduction)
+    arrays = embeddings(queries, docs, (3, 4), ("queries", "docs"), own=(2, 3))
+    inputs = _checked(arrays, query_where, doc_where, weights, temperature, normalize=normalize)
+    return inputs.map(_pairs(inputs.temperature, reduction), inputs.query.ndim - 3)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Inputs:
+    """Arguments after the checks."""
+
+    query: Array
+    docs: Array
+    query_where: Array | None
+    doc_where: Array | None
+    weights: Array | None
+    temperature: Array | None
+
+    def map(self, fn: Callable[..., Array], axes: int) -> Array:
+        """Call ``fn`` with everything but the temperature, over that many leading axes."""
+        for _ in range(axes):
+            fn = jax.vmap(fn)
+        return fn(self.query, self.docs, self.query_where, self.doc_where, self.weights)
+
+
+def _checked(
+    arrays: tuple[Array, Array], query_where: Any, doc_where: Any, weights: Any, temperature: Any, *, normalize: bool
+) -> _Inputs:
+    query, docs = arrays
+    query_where = mask(query_where, query.shape[:-1], "query_where")
     doc_where = mask(doc_where, docs.shape[:-1], "doc_where")
-    fn: Callable[..., Array] = _pairs
-    for _ in range(queries.ndim - 3):
-        fn = jax.vmap(fn)
-    return fn(queries, docs, query_where, doc_where)
+    weights = as_weights(weights, query.shape[:-1], query_where)
+    if normalize:
+        query, docs = unit(query, query_where), unit(docs, doc_where)
+    elif query_where is not None:
+        query = neutralise(query, query_where[..., None])
+    heat = None if temperature is None else as_temperature(temperature)
+    return _Inputs(query, docs, query_where, doc_where, weights, heat)
 
 
-def _one(query: Array, docs: Array, query_where: Array | None, doc_where: Array | None) -> Array:
-    rows = neutralise(query, None if query_where is None else query_where[:, None])
-    return jnp.sum(neutralise(best(rows, docs, doc_where), _like(query_where, docs.shape[0])), axis=-1)
+def _maxima(rows: Array, docs: Array, doc_where: Array | None, temperature: Array | None) -> Array:
+    if temperature is None:
+        return best(rows, docs, doc_where)
+    return soft_best(rows, docs, doc_where, temperature)
 
 
-def _like(query_where: Array | None, n: int) -> Array | None:
-    return None if query_where is None else jnp.broadcast_to(query_where, (n, *query_where.shape))
+def _one(temperature: Array | None, reduction: str) -> Callable[..., Array]:
+    def fn(query: Array, docs: Array, query_where: Any, doc_where: Any, weights: Any) -> Array:
+        return total(_maxima(query, docs, doc_where, temperature), query_where, weights, reduction)
+
+    return fn
 
 
-def _matrix(queries: Array, docs: Array, query_where: Array | None, doc_where: Array | None) -> Array:
-    b, q, d = queries.shape
-    rows = neutralise(queries, None if query_where is None else query_where[:, :, None]).reshape(b * q, d)
-    maxima = best(rows, docs, doc_where).reshape(docs.shape[0], b, q)
-    return jnp.sum(neutralise(maxima, _like(query_where, docs.shape[0])), axis=-1).T
+def _matrix(temperature: Array | None, reduction: str) -> Callable[..., Array]:
+    def fn(queries: Array, docs: Array, query_where: Any, doc_where: Any, weights: Any) -> Array:
+        b, q, d = queries.shape
+        maxima = _maxima(queries.reshape(b * q, d), docs, doc_where, temperature).reshape(docs.shape[0], b, q)
+        return total(maxima, query_where, weights, reduction).T
+
+    return fn
 
 
-def _pairs(queries: Array, docs: Array, query_where: Array | None, doc_where: Array | None) -> Array:
-    b, q, _ = queries.shape
-    _, k, t, _ = docs.shape
-    if not b:
-        return jax.vmap(_one)(queries, docs, query_where, doc_where)
-    block = block_size(q * k, t, 8 * queries.dtype.itemsize)
-    block = next(size for size in range(min(block, b), 0, -1) if b % size == 0)  # no remainder: nothing is copied
-    masks = tuple(m for m in (query_where, doc_where) if m is not None)
+def _pairs(temperature: Array | None, reduction: str) -> Callable[..., Array]:
+    def fn(queries: Array, docs: Array, *rest: Array | None) -> Array:
+        b, q, _ = queries.shape
+        _, k, t, _ = docs.shape
+        block = min(b, block_size(b, q * k, t, 8 * queries.dtype.itemsize))
+        # A divisor of the batch leaves no remainder, and so copies nothing.
+        block = next((size for size in range(block, 0, -1) if b % size == 0), 1)
+        given = [x is not None for x in rest]
 
-    def some(queries: Array, docs: Array, *masks: Array) -> Array:
-        rest = list(masks)
-        return jax.vmap(_one)(
-            queries,
-            docs,
-            None if query_where is None else rest.pop(0),
-            None if doc_where is None else rest.pop(0),
-        )
+        def some(queries: Array, docs: Array, *arrays: Array) -> Array:
+            left = iter(arrays)
+            return jax.vmap(_one(temperature, reduction))(queries, docs, *(next(left) if x else None for x in given))
 
-    return map_blocks(some, (queries, docs, *masks), block)
+        return map_blocks(some, (queries, docs, *(x for x in rest if x is not None)), block)
+
+    return fn
