@@ -204,7 +204,7 @@ def evaluate(
             hint="check how the ids are written",
         )
     rows = np.arange(len(names)) if queries == "qrels" else np.flatnonzero(run_rows >= 0)
-    judged = Judged(qrels, run, rows, run_rows[rows], judged_only=judged_only, depth=depth)
+    judged = Judged.join(qrels, run, rows, run_rows[rows], judged_only=judged_only, depth=depth)
     values = [measure.values(judged) for measure in measures]
     counts = {
         "queries": len(rows),

@@ -22,25 +22,43 @@ class Judged:
     The flat arrays hold the judged documents that were retrieved, query by query, best rank first.
 
     Args:
-      qrels: the judgments.
-      run: the run.
-      rows: the evaluated queries, as numbers of rows of ``qrels``.
-      run_rows: the row of each in the run, or -1.
+      size: the number of queries, q.
+      all_query: ``[m]``, the query of each judged document, retrieved or not.
+      all_grade: ``[m]``, its grade.
+      rank: ``[m]``, its 1-based rank; 0 where it was not retrieved.
+      num_ret: ``[q]``, how many documents were retrieved.
       judged_only: whether documents without a judgment leave the ranking before anything is computed.
-      depth: most documents of a ranking that count, or None.
 
     Attributes:
-      size: the number of queries, q.
-      num_ret: ``[q]``, how many documents were retrieved.
       query: ``[h]``, the query of each retrieved judged document.
       rank: ``[h]``, its 1-based rank.
       grade: ``[h]``, its grade.
-      all_query: ``[m]``, the query of each judged document, retrieved or not.
-      all_grade: ``[m]``, its grade.
     """
 
     def __init__(
         self,
+        size: int,
+        all_query: np.ndarray,
+        all_grade: np.ndarray,
+        rank: np.ndarray,
+        num_ret: np.ndarray,
+        *,
+        judged_only: bool = False,
+    ):
+        self.size = size
+        self.all_query, self.all_grade, self.num_ret = all_query, all_grade, num_ret
+        found = np.flatnonzero(rank)
+        order = found[np.lexsort((rank[found], all_query[found]))]
+        self.query, self.rank, self.grade = all_query[order], rank[order].astype(np.int64), all_grade[order]
+        if judged_only:
+            pooled = self.grade >= 0
+            self.query, self.grade = self.query[pooled], self.grade[pooled]
+            self.num_ret = self.count(self.query)
+            self.rank = self.place_in_query(self.query) + 1
+
+    @classmethod
+    def join(
+        cls,
         qrels: Qrels,
         run: Run,
         rows: np.ndarray,
@@ -48,31 +66,29 @@ class Judged:
         *,
         judged_only: bool = False,
         depth: int | None = None,
-    ):
+    ) -> "Judged":
+        """Find the judged documents in a run.
+
+        Args:
+          qrels: the judgments.
+          run: the run.
+          rows: the evaluated queries, as numbers of rows of ``qrels``.
+          run_rows: the row of each in the run, or -1.
+          judged_only: see the class.
+          depth: most documents of a ranking that count, or None.
+        """
         judgments, ranking = qrels.interned, run.ranked
-        rank = _ranks(judgments, ranking)
-        owner = list_of(judgments.offsets)
-        if len(rows) == len(judgments.queries):
-            self.all_query, self.all_grade = owner, judgments.values
-        else:
+        rank, query, grade = _ranks(judgments, ranking), list_of(judgments.offsets), judgments.values
+        if len(rows) < len(judgments.queries):
             place = np.full(len(judgments.queries), -1)
             place[rows] = np.arange(len(rows))
-            kept = place[owner] >= 0
-            rank, self.all_grade, self.all_query = rank[kept], judgments.values[kept], place[owner[kept]]
-        self.size = len(rows)
-        lengths = np.append(ranking.lengths, 0)
-        self.num_ret = lengths[run_rows]
+            kept = place[query] >= 0
+            rank, grade, query = rank[kept], grade[kept], place[query[kept]]
+        num_ret = np.append(ranking.lengths, 0)[run_rows]
         if depth is not None:
-            self.num_ret = np.minimum(self.num_ret, depth)
+            num_ret = np.minimum(num_ret, depth)
             rank = np.where(rank <= depth, rank, 0)
-        found = np.flatnonzero(rank)
-        order = found[np.lexsort((rank[found], self.all_query[found]))]
-        self.query, self.rank, self.grade = self.all_query[order], rank[order].astype(np.int64), self.all_grade[order]
-        if judged_only:
-            pooled = self.grade >= 0
-            self.query, self.grade = self.query[pooled], self.grade[pooled]
-            self.num_ret = self.count(self.query)
-            self.rank = self.place_in_query(self.query) + 1
+        return cls(len(rows), query, grade, rank, num_ret, judged_only=judged_only)
 
     def count(self, query: np.ndarray) -> np.ndarray:
         """Count the items of each query.

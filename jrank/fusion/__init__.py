@@ -14,6 +14,12 @@ One name means different functions in different systems; a preset takes the one 
 >>> fusion.fuse([bm25, dense], method="rrf", preset="qdrant")["q1"]["d2"]
 0.8333333333333333
 
+With judged queries the weights can be learned:
+
+>>> fitted = fusion.fit([bm25, dense], {"q1": {"d2": 1}}, metric="mrr")
+>>> fitted.score, fitted.fuse([bm25, dense]).name
+(1.0, 'comb_sum')
+
 The same functions take arrays, ``[..., runs, docs]`` to ``[..., docs]``. NumPy arrays are computed by NumPy; arrays of
 JAX by JAX, under ``jit``, ``vmap`` and ``grad``:
 
@@ -23,6 +29,7 @@ JAX by JAX, under ``jit``, ``vmap`` and ``grad``:
 [[1.0, 0.0], [0.0, 1.0], [0.5, 0.0]]
 """
 
+from jrank.fusion._fit import Fitted, fit
 from jrank.fusion._fuse import fuse
 from jrank.fusion._methods import PRESETS, list_methods
 from jrank.fusion._normalize import normalize
@@ -40,9 +47,12 @@ from jrank.fusion._scores import (
     standardized,
     wmnz,
 )
+from jrank.fusion._trained import bayesfuse, mapfuse, posfuse, probfuse, segfuse, slidefuse
 
 __all__ = [
     "PRESETS",
+    "Fitted",
+    "bayesfuse",
     "borda",
     "comb_anz",
     "comb_gmnz",
@@ -53,15 +63,21 @@ __all__ = [
     "comb_sum",
     "condorcet",
     "dbsf",
+    "fit",
     "fuse",
     "isr",
     "list_methods",
     "log_isr",
     "logn_isr",
+    "mapfuse",
     "mixed",
     "normalize",
+    "posfuse",
+    "probfuse",
     "rbc",
     "rrf",
+    "segfuse",
+    "slidefuse",
     "standardized",
     "wmnz",
 ]

@@ -112,13 +112,14 @@ def _members(starts: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.arange(count.sum()) + np.repeat(start - np.concatenate([[0], np.cumsum(count)[:-1]]), count)
 
 
-def align(runs: Sequence[Run], *, queries: str = "union", depth: int | None = None) -> Aligned:
+def align(runs: Sequence[Run], *, queries: str = "union", depth: int | None = None, by_id: bool = False) -> Aligned:
     """Put runs side by side.
 
     Args:
       runs: at least one.
       queries: "union" keeps every query, "intersection" those that all runs hold.
       depth: how many documents of each run count, or None for all.
+      by_id: whether the documents of a query stand in the order of their ids in bytes.
 
     Raises:
       FusionError: there is no run, no query is left, or an option is wrong.
@@ -131,6 +132,8 @@ def align(runs: Sequence[Run], *, queries: str = "union", depth: int | None = No
     names = _queries(tables, queries)
     row_of = dict(zip(names, range(len(names)), strict=True))
     vocabulary = merge_vocabularies(table.vocabulary for table in tables)
+    if by_id:
+        vocabulary = Vocabulary(sorted(vocabulary.names))
     rows, codes, ranks, scores = [], [], [], []
     for table in tables:
         if table.queries == names:

@@ -2,13 +2,13 @@
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from jrank.errors import FusionError
-from jrank.fusion import _ranks, _scores
+from jrank.fusion import _ranks, _scores, _trained
 
 __all__ = ["METHODS", "PRESETS", "Method", "list_methods", "resolve_method"]
 
@@ -23,6 +23,7 @@ class Method:
       params: the names of its options.
       square: whether it makes arrays of documents times documents.
       defaults: options that differ from those of ``fn``.
+      name: the key in the table.
     """
 
     fn: Callable[..., Any]
@@ -30,43 +31,57 @@ class Method:
     params: tuple[str, ...]
     square: bool = False
     defaults: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
 
     def uses_ranks(self, params: dict[str, Any]) -> bool:
         """Return whether ranks matter, under these options."""
-        return self.takes == "ranks" or str(params.get("norm")).lower() in ("rank", "borda")
+        return self.takes == "ranks" or self.name == "segfuse" or str(params.get("norm")).lower() in ("rank", "borda")
 
     def __call__(self, ranks: np.ndarray | None, scores: np.ndarray | None, **params: Any) -> Any:
         """Fuse, ``[..., runs, docs]`` to ``[..., docs]``."""
         if self.takes == "ranks":
             return self.fn(ranks, **{**self.defaults, **params})
-        if "norm" in self.params and ranks is not None:
+        if ranks is not None and ("norm" in self.params or self.name == "segfuse"):
             params["ranks"] = ranks
         return self.fn(scores, **{**self.defaults, **params})
 
 
 _SUM = ("weights", "norm", "missing")
 
+
+def _named(table: dict[str, Method]) -> dict[str, Method]:
+    return {name: replace(method, name=name) for name, method in table.items()}
+
+
 # Name -> method. A new one is one function and one line.
-METHODS: dict[str, Method] = {
-    "rrf": Method(_ranks.rrf, "ranks", ("weights", "k", "rank_base", "weights_in_rank")),
-    "isr": Method(_ranks.isr, "ranks", ("weights", "k", "power", "rank_base", "count")),
-    "log_isr": Method(_ranks.log_isr, "ranks", ("weights",)),
-    "logn_isr": Method(_ranks.logn_isr, "ranks", ("weights", "sigma")),
-    "rbc": Method(_ranks.rbc, "ranks", ("weights", "phi")),
-    "borda": Method(_ranks.borda, "ranks", ("weights", "points")),
-    "condorcet": Method(_ranks.condorcet, "ranks", ("weights",), square=True),
-    "comb_sum": Method(_scores.comb_sum, "scores", _SUM),
-    "comb_mnz": Method(_scores.comb_mnz, "scores", _SUM),
-    "comb_gmnz": Method(_scores.comb_gmnz, "scores", (*_SUM, "gamma")),
-    "comb_anz": Method(_scores.comb_anz, "scores", ("norm",)),
-    "comb_max": Method(_scores.comb_max, "scores", ("norm",)),
-    "comb_min": Method(_scores.comb_min, "scores", ("norm",)),
-    "comb_med": Method(_scores.comb_med, "scores", ("norm",)),
-    "wmnz": Method(_scores.wmnz, "scores", _SUM),
-    "mixed": Method(_scores.mixed, "scores", _SUM),
-    "dbsf": Method(_scores.dbsf, "scores", ("weights",)),
-    "standardized": Method(_scores.standardized, "scores", ("weights", "clip")),
-}
+METHODS: dict[str, Method] = _named(
+    {
+        "rrf": Method(_ranks.rrf, "ranks", ("weights", "k", "rank_base", "weights_in_rank")),
+        "isr": Method(_ranks.isr, "ranks", ("weights", "k", "power", "rank_base", "count")),
+        "log_isr": Method(_ranks.log_isr, "ranks", ("weights",)),
+        "logn_isr": Method(_ranks.logn_isr, "ranks", ("weights", "sigma")),
+        "rbc": Method(_ranks.rbc, "ranks", ("weights", "phi")),
+        "borda": Method(_ranks.borda, "ranks", ("weights", "points")),
+        "condorcet": Method(_ranks.condorcet, "ranks", ("weights",), square=True),
+        "comb_sum": Method(_scores.comb_sum, "scores", (*_SUM, "bias")),
+        "comb_mnz": Method(_scores.comb_mnz, "scores", _SUM),
+        "comb_gmnz": Method(_scores.comb_gmnz, "scores", (*_SUM, "gamma")),
+        "comb_anz": Method(_scores.comb_anz, "scores", ("norm",)),
+        "comb_max": Method(_scores.comb_max, "scores", ("norm",)),
+        "comb_min": Method(_scores.comb_min, "scores", ("norm",)),
+        "comb_med": Method(_scores.comb_med, "scores", ("norm",)),
+        "wmnz": Method(_scores.wmnz, "scores", _SUM),
+        "mixed": Method(_scores.mixed, "scores", _SUM),
+        "dbsf": Method(_scores.dbsf, "scores", ("weights",)),
+        "standardized": Method(_scores.standardized, "scores", ("weights", "clip")),
+        "mapfuse": Method(_trained.mapfuse, "ranks", ("map_scores",)),
+        "posfuse": Method(_trained.posfuse, "ranks", ("probs",)),
+        "slidefuse": Method(_trained.slidefuse, "ranks", ("probs", "w")),
+        "probfuse": Method(_trained.probfuse, "ranks", ("probs",)),
+        "segfuse": Method(_trained.segfuse, "scores", ("probs",)),
+        "bayesfuse": Method(_trained.bayesfuse, "ranks", ("log_odds", "missing")),
+    }
+)
 
 # What other programs call them.
 ALIASES: dict[str, str] = {

@@ -55,11 +55,12 @@ def comb_sum(
     weights: Any = None,
     norm: str | None = "min_max",
     missing: Any = 0.0,
+    bias: Any = None,
     ranks: Any = None,
 ) -> Float[Any, "*batch docs"]:
     r"""CombSUM, with weights also known as weighted or relative-score fusion: the sum of normalised scores.
 
-    .. math:: \sum_i w_i s_i
+    .. math:: \sum_{i \ni d} (w_i s_i + b_i)
 
     Args:
       scores: larger is better; -inf and NaN mean that the run lacks the document.
@@ -67,6 +68,7 @@ def comb_sum(
       weights: one per run; 1 by default. May be traced and differentiated.
       norm: see ``normalize``; None takes scores as they are.
       missing: the normalised score of a document in a run that lacks it: a number, or "min" for the run's lowest.
+      bias: what it is worth that a run holds the document, one number per run; 0 by default. See ``fit``.
       ranks: 1-based ranks, for the normalisations that use them; computed from scores by default.
 
     Returns:
@@ -83,8 +85,11 @@ def comb_sum(
     >>> comb_sum(np.array([[3.0, 1.0, 2.0], [10.0, 20.0, -np.inf]])).tolist()
     [1.0, 1.0, 0.5]
     """
-    xp, s, _, w, held = _prepare(scores, where, weights, norm, ranks, missing)
-    return finish(xp, spread(xp, s, w), held, scores)
+    xp, s, counted, w, held = _prepare(scores, where, weights, norm, ranks, missing, bias)
+    total = spread(xp, s, w)
+    if bias is not None:
+        total = total + spread(xp, counted.astype(s.dtype), check_weights(xp, bias, s.shape, s.dtype, name="bias"))
+    return finish(xp, total, held, scores)
 
 
 def comb_mnz(

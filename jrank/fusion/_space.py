@@ -120,7 +120,7 @@ def scores_of(scores: Any, where: Any, *others: Any) -> tuple[ModuleType, Any, A
     return xp, xp.where(present, scores, 0), present
 
 
-def check_weights(xp: ModuleType, weights: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+def check_weights(xp: ModuleType, weights: Any, shape: tuple[int, ...], dtype: Any, name: str = "weights") -> Any:
     """Return weights as ``[..., runs, 1]``, or None for none.
 
     Args:
@@ -128,6 +128,7 @@ def check_weights(xp: ModuleType, weights: Any, shape: tuple[int, ...], dtype: A
       weights: one number per run, ``[runs]`` or ``[..., runs]``.
       shape: the shape of the scores.
       dtype: the type to compute in.
+      name: what messages call them.
 
     Raises:
       FusionError: the number is wrong, a weight is not finite, or all are 0.
@@ -137,16 +138,17 @@ def check_weights(xp: ModuleType, weights: Any, shape: tuple[int, ...], dtype: A
     if is_concrete(weights):
         values = np.asarray(weights, np.float64)
         if not np.isfinite(values).all():
-            raise FusionError(f"weights {values.tolist()} are not all finite", reason="invalid_config")
-        if values.size and not values.any():
+            raise FusionError(f"{name} {values.tolist()} are not all finite", reason="invalid_config")
+        if name == "weights" and values.size and not values.any():
             raise FusionError("all weights are 0", reason="zero_weights", hint="give at least one run a weight")
     weights = xp.asarray(weights, dtype=dtype)
     if weights.ndim < 1 or weights.shape[-1] != shape[-2]:
         raise FusionError(
-            f"weights of shape {tuple(weights.shape)} for {shape[-2]} runs, expected one weight per run",
+            f"{name} of shape {tuple(weights.shape)} for {shape[-2]} runs, expected one number per run",
             reason="invalid_config",
         )
-    return weights[..., None]
+    # As many axes as the scores: users may have rank promotion switched off.
+    return weights.reshape((1,) * (len(shape) - 1 - weights.ndim) + (*weights.shape, 1))
 
 
 def spread(xp: ModuleType, values: Any, weights: Any) -> Any:

@@ -13,10 +13,13 @@ from hypothesis.extra import numpy as hnp
 
 from jrank import fusion
 from jrank.errors import FusionError
-from jrank.fusion._methods import METHODS
+from jrank.fusion._methods import METHODS as ALL
 from jrank.fusion._normalize import NORMALIZATIONS
+from jrank.fusion._trained import TRAINERS
 
 R, N = 3, 5
+# The trained methods need tables and are tested in test_fit.py.
+METHODS = {name: m for name, m in ALL.items() if name not in {*TRAINERS, "mapfuse"}}
 RANK = {name: m for name, m in METHODS.items() if m.takes == "ranks"}
 SCORE = {name: m for name, m in METHODS.items() if m.takes == "scores"}
 SCORES = hnp.arrays(np.float64, (R, N), elements=st.integers(-8, 8).map(lambda i: i / 4))
@@ -194,8 +197,8 @@ def test_weights(name):
     if name not in ("isr", "log_isr", "logn_isr", "comb_mnz", "comb_gmnz", "mixed", "wmnz"):
         zero = fn(x, weights=np.array([1.0, 2.0, 0.0]))
         np.testing.assert_allclose(zero, fn(x[:2], weights=np.array([1.0, 2.0])), rtol=1e-12)
-    traced = jax.jit(lambda w: fn(jnp.asarray(x), weights=w))(jnp.array([0.2, 0.3, 0.5]))
-    np.testing.assert_allclose(np.asarray(traced), fn(x, weights=[0.2, 0.3, 0.5]), rtol=1e-5)
+    traced = jax.jit(lambda w: fn(jnp.asarray(x)[None], weights=w))(jnp.array([0.2, 0.3, 0.5]))
+    np.testing.assert_allclose(np.asarray(traced)[0], fn(x, weights=[0.2, 0.3, 0.5]), rtol=1e-5)
     for weights, message in (
         (np.ones(2), "2.* for 3 runs"),
         (np.array([1.0, np.nan, 1.0]), "not all finite"),
@@ -204,6 +207,15 @@ def test_weights(name):
     ):
         with pytest.raises(FusionError, match=message):
             fn(x, weights=weights)
+
+
+def test_bias_is_added_where_a_run_holds_the_document():
+    scores = np.array([[4.0, 2.0, 3.0], [1.0, 5.0, -np.inf]])
+    got = fusion.comb_sum(scores, norm=None, bias=np.array([10.0, 0.5]))
+    assert got.tolist() == [15.5, 17.5, 13.0]
+    assert fusion.comb_sum(scores, bias=np.zeros(2)).tolist() == fusion.comb_sum(scores).tolist()
+    with pytest.raises(FusionError, match="bias of shape"):
+        fusion.comb_sum(scores, bias=np.ones(3))
 
 
 def test_weights_of_rrf_inside_the_rank():
