@@ -3,6 +3,7 @@
 A model is a nested dictionary of arrays (``params``), a frozen configuration, and pure functions of the two; the
 classes are thin Flax modules that hold them together with the tokenizer.
 
+>>> import jax
 >>> import numpy as np
 >>> from jrank import models
 >>> raw = {"model_type": "bert", "vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1,
@@ -10,7 +11,7 @@ classes are thin Flax modules that hold them together with the tokenizer.
 >>> model = models.CrossEncoder.from_config(raw, seed=1)
 >>> ids, mask, types = np.array([[1, 5, 2, 6, 2]]), np.ones((1, 5), int), np.array([[0, 0, 0, 1, 1]])
 >>> checked = model.logits(ids, mask, types)
->>> pure = models.logits(model.params, model.config, ids, mask, types)
+>>> pure = jax.jit(models.logits, static_argnames="config")(model.params, model.config, ids, mask, types)
 >>> bool(abs(checked - pure).max() < 1e-6)
 True
 

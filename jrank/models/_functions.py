@@ -58,7 +58,7 @@ def encode(
     >>> config = EncoderConfig(family="bert", vocab_size=9, hidden_size=4, num_layers=1, num_heads=2,
     ...                        intermediate_size=8, max_positions=6)
     >>> ids = jnp.array([[1, 5, 2]])
-    >>> encode(init_params(config), config, ids, jnp.ones_like(ids)).shape
+    >>> jax.jit(encode, static_argnames="config")(init_params(config), config, ids, jnp.ones_like(ids)).shape
     (1, 3, 4)
     """
     ids, mask, types = _arrays(input_ids, attention_mask, token_type_ids)
@@ -145,7 +145,7 @@ def logits(
     >>> config = EncoderConfig(family="bert", vocab_size=9, hidden_size=4, num_layers=1, num_heads=2,
     ...                        intermediate_size=8, max_positions=6)
     >>> ids = jnp.array([[1, 5, 2, 6, 2], [1, 5, 2, 7, 2]])
-    >>> logits(init_params(config), config, ids, jnp.ones_like(ids)).shape
+    >>> jax.jit(logits, static_argnames="config")(init_params(config), config, ids, jnp.ones_like(ids)).shape
     (2, 1)
     """
     hidden = encode(

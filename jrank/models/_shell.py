@@ -27,6 +27,9 @@ class Source:
     assets: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
     new: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Source(files={sorted(self.assets)}, new={self.new})"
+
 
 class Shell(nnx.Module):
     """A Flax module over a nested dictionary of parameters.

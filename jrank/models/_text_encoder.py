@@ -38,7 +38,7 @@ class TextEncoder(Shell):
     >>> raw = {"model_type": "bert", "vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1,
     ...        "num_attention_heads": 2, "intermediate_size": 8, "max_position_embeddings": 6}
     >>> encoder = TextEncoder.from_config(raw)
-    >>> encoder(np.array([[1, 5, 2]]), np.ones((1, 3), int)).shape
+    >>> encoder.hidden_states(np.array([[1, 5, 2]]), np.ones((1, 3), int)).shape
     (1, 3, 4)
     """
 
@@ -112,16 +112,32 @@ class TextEncoder(Shell):
         return functions.encode(params, self.config, input_ids, attention_mask, token_type_ids, **options)
 
     def __call__(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Array:
-        """Hidden states ``[b, t, d]``.
+        """Hidden states ``[b, t, d]``, traceable: what export converts.
 
         Args:
           input_ids: ``[b, t]``.
           attention_mask: ``[b, t]``.
           token_type_ids: ``[b, t]`` or None.
         """
+        return self.apply(self.params, input_ids, attention_mask, token_type_ids)
+
+    def hidden_states(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Array:
+        """Hidden states of token ids, checked and compiled.
+
+        Args:
+          input_ids: ``[b, t]``.
+          attention_mask: ``[b, t]``, 1 at tokens, 0 at padding.
+          token_type_ids: ``[b, t]`` or None.
+
+        Returns:
+          ``[b, t, d]``, float32.
+
+        Raises:
+          ModelError: shapes that do not fit, or ids outside of the vocabulary.
+        """
         if functions.is_concrete(input_ids, attention_mask, token_type_ids):
             functions.validate_inputs(self.config, input_ids, attention_mask, token_type_ids)
-        return self.apply(self.params, input_ids, attention_mask, token_type_ids)
+        return _hidden(self.params, self.config, input_ids, attention_mask, token_type_ids)
 
     def encode(
         self,
@@ -229,6 +245,11 @@ def check_max_length(asked: int | None, config: EncoderConfig, default: int) -> 
             reason="invalid_input",
         )
     return asked
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _hidden(params: Any, config: EncoderConfig, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Array:
+    return functions.encode(params, config, input_ids, attention_mask, token_type_ids)
 
 
 @functools.partial(jax.jit, static_argnames=("config", "pooling", "normalize", "tokens", "dtype"))
