@@ -33,7 +33,9 @@ from jrank.retrieval._bm25 import BM25Index
 from jrank.retrieval._dense import DenseIndex
 from jrank.retrieval._expansion import expand_queries
 from jrank.retrieval._filters import Field, Metadata, Predicate, field, post_filter
+from jrank.retrieval._hybrid import HybridIndex, hybrid
 from jrank.retrieval._likelihood import QueryLikelihoodIndex
+from jrank.retrieval._routing import QueryRouter, query_features
 from jrank.retrieval._sparse import SparseIndex, SparseVector
 from jrank.retrieval._tfidf import TfidfIndex
 
@@ -41,13 +43,17 @@ __all__ = [
     "BM25Index",
     "DenseIndex",
     "Field",
+    "HybridIndex",
     "Metadata",
     "Predicate",
     "QueryLikelihoodIndex",
+    "QueryRouter",
     "SparseIndex",
     "SparseVector",
     "TfidfIndex",
     "expand_queries",
     "field",
+    "hybrid",
     "post_filter",
+    "query_features",
 ]
