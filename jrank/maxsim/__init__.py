@@ -34,8 +34,9 @@ from jrank.maxsim._explain import (
     snippet,
     top_alignments,
 )
-from jrank.maxsim._pack import PackedDocs, pack
+from jrank.maxsim._pack import PackedDocs, concat, pack
 from jrank.maxsim._packed import score_packed
+from jrank.maxsim._pool import pool
 from jrank.maxsim._score import score, score_matrix, score_pairs
 from jrank.maxsim._weights import bm25_weights, idf_weights
 
@@ -46,11 +47,13 @@ __all__ = [
     "align",
     "alignment_stats",
     "bm25_weights",
+    "concat",
     "filter_alignment",
     "highlight",
     "idf_weights",
     "pack",
     "patch_boxes",
+    "pool",
     "score",
     "score_matrix",
     "score_packed",

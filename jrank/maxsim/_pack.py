@@ -1,19 +1,23 @@
 """Documents of any lengths side by side, so that nothing is padded to the longest."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Int, Shaped
 
-from jrank.errors import RerankError
+from jrank.errors import DataError, RerankError
 from jrank.maxsim._inputs import common_type
+from jrank.maxsim._store import load_arrays, save_arrays
 from jrank.maxsim._total import SHORTEST
+from jrank.sharding import refuse_explicit
 
-__all__ = ["TILE", "PackedDocs", "pack", "unit_rows"]
+__all__ = ["TILE", "PackedDocs", "concat", "pack", "split", "unit_rows"]
 
 GROUP_TOKENS = 4096
 # Documents are filled up to whole tiles with copies of their last token, which change no maximum.
@@ -53,6 +57,182 @@ class PackedDocs:
     def dimensions(self) -> int:
         """How many dimensions a token has."""
         return self.tokens.shape[-1]
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the arrays take."""
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self))
+
+    def __getitem__(self, place: int | slice) -> Any:
+        """Return the tokens of one document, ``[t, d]``, or the packed documents of a range.
+
+        A range shares the groups that it touches: of mapped memory nothing is read.
+        """
+        if isinstance(place, slice):
+            start, stop, step = place.indices(len(self))
+            if step != 1:
+                raise RerankError(
+                    f"documents can be sliced with step 1, got {step}",
+                    reason="invalid_parameter",
+                    hint="select takes any places",
+                )
+            return self._range(start, max(start, stop))
+        size = len(self)
+        if not -size <= place < size:
+            raise IndexError(f"document {place} of {size}")
+        start, length = int(self.starts[place]), int(self.lengths[place])
+        groups = self.tokens.shape[1]
+        first, last = start // groups, -(-(start + length) // groups)
+        part = self.tokens[first : max(last, first + 1)].reshape(-1, self.dimensions)
+        return part[start - first * groups : start - first * groups + length]
+
+    def _range(self, start: int, stop: int) -> "PackedDocs":
+        slots, starts, lengths = (np.asarray(x)[start:stop] for x in (self.slots, self.starts, self.lengths))
+        size = self.tokens.shape[1]
+        used = lengths > 0
+        first = int(starts[used].min() // size) if used.any() else 0
+        last = int(((starts + lengths)[used].max() - 1) // size) + 1 if used.any() else 1
+        return dataclasses.replace(
+            self,
+            tokens=self.tokens[first:last],
+            segments=self.segments[first:last],
+            slots=np.where(used, slots - first * self.max_docs, -1).astype(np.int32),
+            starts=np.where(used, starts - first * size, 0).astype(np.int32),
+            lengths=lengths,
+        )
+
+    def select(self, places: Any) -> "PackedDocs":
+        """Pack some of the documents anew.
+
+        Args:
+          places: their indices, in the order wanted; a document may come more than once.
+
+        Returns:
+          The packed documents.
+
+        Raises:
+          RerankError: there is no place.
+          IndexError: a place is outside of the collection.
+        """
+        return pack([np.asarray(self[int(place)]) for place in np.asarray(places)], group_tokens=self.tokens.shape[1])
+
+    def save(self, directory: str | os.PathLike) -> None:
+        """Write the documents to a directory, which appears when it is whole.
+
+        Args:
+          directory: where to; an existing directory is replaced.
+
+        Raises:
+          DataError: the directory cannot be written.
+        """
+        save_arrays(directory, "packed documents", *split(self))
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike, *, mmap: bool = True) -> "PackedDocs":
+        """Read what ``save`` wrote.
+
+        Args:
+          directory: where from.
+          mmap: whether the arrays are mapped into memory, to be read where they are used.
+
+        Returns:
+          The documents, bit for bit.
+
+        Raises:
+          DataError: a file is missing or is not what the manifest says.
+        """
+        static = {"max_docs", "span"}
+        arrays = {field.name for field in dataclasses.fields(cls)} - static
+        found = load_arrays(directory, "packed documents", arrays, static, mmap=mmap)
+        if missing := arrays - set(found):
+            raise DataError(f"{directory} lacks {', '.join(sorted(missing))}", reason="malformed")
+        return cls(**found)
+
+    def shard(self, mesh: Mesh, axis: str = "data") -> "PackedDocs":
+        """Spread the groups over the devices of a mesh, for ``score_packed(..., mesh=mesh)``.
+
+        Args:
+          mesh: the mesh, with automatic axes.
+          axis: the axis to spread over.
+
+        Returns:
+          The documents on the devices; empty groups fill up the last.
+
+        Raises:
+          ValueError: the mesh has explicit axes.
+        """
+        refuse_explicit(mesh)
+        count = mesh.shape[axis]
+        missing = -self.tokens.shape[0] % count
+        tokens = np.concatenate([self.tokens, np.zeros((missing, *self.tokens.shape[1:]), self.tokens.dtype)])
+        filler = np.full((missing, self.segments.shape[1]), self.max_docs, np.int32)
+        spread, everywhere = NamedSharding(mesh, PartitionSpec(axis)), NamedSharding(mesh, PartitionSpec())
+        return dataclasses.replace(
+            self,
+            tokens=jax.device_put(tokens, spread),
+            segments=jax.device_put(np.concatenate([self.segments, filler]), spread),
+            **{name: jax.device_put(getattr(self, name), everywhere) for name in ("slots", "starts", "lengths")},
+        )
+
+
+def split(value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the arrays and the static fields of a dataclass that is a pytree.
+
+    Args:
+      value: the object.
+    """
+    arrays: dict[str, Any] = {}
+    static: dict[str, Any] = {}
+    for field in dataclasses.fields(value):
+        (static if field.metadata.get("static") else arrays)[field.name] = getattr(value, field.name)
+    return arrays, static
+
+
+def concat(parts: Sequence[PackedDocs]) -> PackedDocs:
+    """Put packed documents one after the other.
+
+    Args:
+      parts: packed documents of one dimension.
+
+    Returns:
+      All documents in order. Groups of equal size are taken over as they are; otherwise everything is packed anew.
+
+    Raises:
+      RerankError: there is no part, or the dimensions differ.
+
+    >>> both = concat([pack([jnp.ones((2, 3))]), pack([jnp.zeros((1, 3)), jnp.ones((4, 3))])])
+    >>> both.lengths.tolist()
+    [2, 1, 4]
+    """
+    if not parts:
+        raise RerankError("there are no parts to put together", reason="empty_input")
+    sizes, dimensions = {part.tokens.shape[1] for part in parts}, {part.dimensions for part in parts}
+    if len(dimensions) > 1:
+        raise RerankError(
+            f"the parts have {sorted(dimensions)} dimensions, expected one number", reason="dimension_mismatch"
+        )
+    if len(sizes) > 1:
+        docs = [np.asarray(part[place]) for part in parts for place in range(len(part))]
+        return pack(docs, group_tokens=max(sizes))
+    (size,) = sizes
+    max_docs = max(part.max_docs for part in parts)
+    kind = common_type(*{part.tokens.dtype for part in parts})
+    segments, slots, starts, groups = [], [], [], 0
+    for part in parts:
+        old = np.asarray(part.slots)
+        segments.append(np.where(part.segments == part.max_docs, max_docs, part.segments).astype(np.int32))
+        slots.append(np.where(old < 0, -1, (old // part.max_docs + groups) * max_docs + old % part.max_docs))
+        starts.append(np.asarray(part.starts) + groups * size)
+        groups += part.tokens.shape[0]
+    return PackedDocs(
+        tokens=jnp.asarray(np.concatenate([np.asarray(part.tokens).astype(kind) for part in parts])),
+        segments=jnp.asarray(np.concatenate(segments)),
+        slots=jnp.asarray(np.concatenate(slots), jnp.int32),
+        starts=jnp.asarray(np.concatenate(starts), jnp.int32),
+        lengths=jnp.asarray(np.concatenate([part.lengths for part in parts]), jnp.int32),
+        max_docs=max_docs,
+        span=max(part.span for part in parts),
+    )
 
 
 def pack(

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float, Real, Shaped
 
 from jrank.arrays import accumulator_dtype, as_floating, neutralise
@@ -16,7 +17,7 @@ from jrank.maxsim._core import index_dtype, picked
 from jrank.maxsim._inputs import common_type, mask
 from jrank.maxsim._pack import TILE, PackedDocs
 from jrank.maxsim._total import Reduction, as_weights, check_reduction, total, unit
-from jrank.sharding import common_variance
+from jrank.sharding import common_variance, refuse_explicit
 from jrank.types import Array, ArrayLike
 
 __all__ = ["score_packed"]
@@ -30,6 +31,8 @@ def score_packed(
     weights: Real[ArrayLike, "..."] | None = None,
     normalize: bool = False,
     reduction: Reduction = "sum",
+    mesh: Mesh | None = None,
+    axis: str = "data",
 ) -> Float[Array, "*batch n"]:
     """Late-interaction score of one query against each packed document.
 
@@ -40,6 +43,8 @@ def score_packed(
       weights: weight of each query token, ``[*batch, q]``. None is 1 for all.
       normalize: whether query vectors are scaled to length 1 first. Stored documents are normalised once, by ``pack``.
       reduction: "sum" or "mean" over the query tokens; see ``score``.
+      mesh: the mesh that ``packed.shard`` spread the documents over; each device scores its own. None is one device.
+      axis: the axis of the mesh.
 
     Returns:
       One score a document, in the order given to ``pack``; 0 for an empty document.
@@ -74,18 +79,44 @@ def score_packed(
         query = unit(query, query_where)
     elif query_where is not None:
         query = neutralise(query, query_where[..., None])
-    fn: Callable[..., Array] = functools.partial(_score, packed, reduction)
+    slots = _slots if mesh is None else _sharded(mesh, axis)
+    fn: Callable[..., Array] = functools.partial(_score, packed, slots, reduction)
     for _ in range(query.ndim - 2):
         fn = jax.vmap(fn)
     return fn(query, query_where, weights)
 
 
-def _score(packed: PackedDocs, reduction: str, rows: Array, query_where: Array | None, weights: Array | None) -> Array:
+def _sharded(mesh: Mesh, axis: str) -> Callable[..., Array]:
+    refuse_explicit(mesh)
+    spread = PartitionSpec(axis)
+
+    def slots(rows: Array, tokens: Array, segments: Array, max_docs: int) -> Array:
+        local = functools.partial(_local, max_docs=max_docs)
+        return jax.shard_map(local, mesh=mesh, in_specs=(PartitionSpec(), spread, spread), out_specs=spread)(
+            rows, tokens, segments
+        )
+
+    return slots
+
+
+def _local(rows: Array, tokens: Array, segments: Array, max_docs: int) -> Array:
+    rows, tokens, segments = common_variance(rows, tokens, segments)
+    return _slots(rows, tokens, segments, max_docs)
+
+
+def _score(
+    packed: PackedDocs,
+    best: Callable[..., Array],
+    reduction: str,
+    rows: Array,
+    query_where: Array | None,
+    weights: Array | None,
+) -> Array:
     n, q = len(packed), rows.shape[0]
     if not q:
         return jnp.zeros(n, accumulator_dtype(rows.dtype))
     rows, tokens, segments = common_variance(rows, jnp.asarray(packed.tokens), jnp.asarray(packed.segments))
-    maxima = _slots(rows, tokens, segments, packed.max_docs)
+    maxima = best(rows, tokens, segments, packed.max_docs)
     if packed.span > 1:
         maxima = maxima.at[:, 0].set(_joined(maxima[:, 0], packed))
     totals = total(maxima, query_where, weights, reduction)

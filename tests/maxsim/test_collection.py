@@ -1,0 +1,132 @@
+"""Packed documents as a collection: parts, files, devices."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jrank import maxsim
+from jrank.errors import DataError, RerankError
+
+LENGTHS = [7, 0, 70, 30, 1, 64, 150, 12, 0, 5]
+
+
+def ragged(seed, lengths, dimensions=8):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(-4, 5, size=(length, dimensions)).astype("f") for length in lengths]
+
+
+DOCS = ragged(0, LENGTHS)
+QUERY = ragged(1, [5])[0]
+PACKED = maxsim.pack(DOCS, group_tokens=64)
+WANT = maxsim.score_packed(QUERY, PACKED)
+
+
+def test_documents_come_back():
+    for place, doc in enumerate(DOCS):
+        assert np.array_equal(PACKED[place], doc)
+    assert np.array_equal(PACKED[-1], DOCS[-1])
+    with pytest.raises(IndexError):
+        PACKED[10]
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 10), (2, 5), (5, 8), (1, 2), (3, 3), (6, None), (-3, None)])
+def test_slices(start, stop):
+    part = PACKED[start:stop]
+    assert len(part) == len(DOCS[start:stop])
+    assert np.array_equal(maxsim.score_packed(QUERY, part), WANT[start:stop])
+    for place, doc in enumerate(DOCS[start:stop]):
+        assert np.array_equal(part[place], doc)
+
+
+def test_select():
+    places = [6, 0, 0, 1]
+    assert np.array_equal(maxsim.score_packed(QUERY, PACKED.select(places)), WANT[np.array(places)])
+
+
+@pytest.mark.parametrize("sizes", [(64, 64, 64), (64, 4096, 16)])
+def test_concat(sizes):
+    cuts = [slice(0, 3), slice(3, 4), slice(4, None)]
+    parts = [maxsim.pack(DOCS[cut], group_tokens=size) for cut, size in zip(cuts, sizes, strict=True)]
+    both = maxsim.concat(parts)
+    assert np.array_equal(maxsim.score_packed(QUERY, both), WANT)
+    assert np.array_equal(both.lengths, LENGTHS)
+    again = maxsim.concat([PACKED[:6], PACKED[6:]])
+    assert np.array_equal(maxsim.score_packed(QUERY, again), WANT)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("mmap", [False, True])
+def test_files(tmp_path, dtype, mmap):
+    packed = maxsim.pack(DOCS, group_tokens=64, dtype=dtype)
+    packed.save(tmp_path / "docs")
+    loaded = maxsim.PackedDocs.load(tmp_path / "docs", mmap=mmap)
+    assert isinstance(loaded.tokens, np.memmap) == mmap
+    for one, two in zip(jax.tree.leaves(packed), jax.tree.leaves(loaded), strict=True):
+        assert one.dtype == two.dtype
+        assert np.array_equal(one, two)
+    assert np.array_equal(maxsim.score_packed(QUERY, loaded), WANT)
+    assert np.array_equal(maxsim.score_packed(QUERY, loaded[3:7]), WANT[3:7])
+    packed[:3].save(tmp_path / "docs")  # replaces
+    assert len(maxsim.PackedDocs.load(tmp_path / "docs")) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["docs"]
+
+
+def test_broken_files(tmp_path):
+    place = tmp_path / "docs"
+    with pytest.raises(DataError, match="there is no file"):
+        maxsim.PackedDocs.load(place)
+    PACKED.save(place)
+    (place / "slots.npy").unlink()
+    with pytest.raises(DataError, match=r"there is no file .*slots.npy"):
+        maxsim.PackedDocs.load(place)
+    PACKED.save(place)
+    (place / "slots.npy").write_bytes((place / "slots.npy").read_bytes()[:90])
+    with pytest.raises(DataError, match=r"slots\.npy"):
+        maxsim.PackedDocs.load(place)
+    PACKED.save(place)
+    np.save(place / "slots.npy", np.zeros(3))
+    with pytest.raises(DataError, match="the manifest says"):
+        maxsim.PackedDocs.load(place)
+    manifest = json.loads((place / "manifest.json").read_text())
+    (place / "manifest.json").write_text(json.dumps({**manifest, "arrays": {"../../secret": {}}}))
+    with pytest.raises(DataError, match="does not describe"):
+        maxsim.PackedDocs.load(place)
+    (place / "manifest.json").write_text(json.dumps({**manifest, "arrays": {}}))
+    with pytest.raises(DataError, match="lacks lengths"):
+        maxsim.PackedDocs.load(place)
+    (place / "manifest.json").write_text(json.dumps({**manifest, "kind": "cake"}))
+    with pytest.raises(DataError, match="does not hold packed documents"):
+        maxsim.PackedDocs.load(place)
+
+
+def test_sharded_scores_are_equal(mesh8):
+    spread = PACKED.shard(mesh8)
+    assert spread.tokens.shape[0] % 8 == 0
+    fn = jax.jit(lambda query, packed: maxsim.score_packed(query, packed, mesh=mesh8))
+    assert np.array_equal(fn(QUERY, spread), WANT)
+    text = fn.lower(QUERY, spread).compile().as_text()
+    gathered = [line for line in text.splitlines() if "all-gather(" in line]
+    assert all(f",{PACKED.tokens.shape[1]},8]" not in line for line in gathered)  # tokens stay where they are
+    grad = jax.jit(jax.grad(lambda query: jnp.sum(fn(query, spread) ** 2)))(jnp.asarray(QUERY))
+    want = jax.grad(lambda query: jnp.sum(maxsim.score_packed(query, PACKED) ** 2))(jnp.asarray(QUERY))
+    assert np.array_equal(grad, want)
+
+
+def test_bytes():
+    assert PACKED.nbytes >= PACKED.tokens.nbytes
+    assert maxsim.pack(DOCS, dtype="bfloat16").tokens.nbytes * 2 == maxsim.pack(DOCS).tokens.nbytes
+
+
+def test_bad_input(unchecked):
+    with pytest.raises(RerankError, match="no parts"):
+        maxsim.concat([])
+    with pytest.raises(RerankError, match=r"\[3, 8\] dimensions"):
+        maxsim.concat([PACKED, maxsim.pack([np.ones((2, 3))])])
+    with pytest.raises(RerankError, match="step 1"):
+        PACKED[::2]
+    explicit = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,), devices=jax.devices()[:1])
+    with pytest.raises(ValueError, match="explicit"):
+        PACKED.shard(explicit)
