@@ -20,6 +20,11 @@ With judged queries the weights can be learned:
 >>> fitted.score, fitted.fuse([bm25, dense]).name
 (1.0, 'comb_sum')
 
+and ``explain`` tells where a score comes from:
+
+>>> print(fusion.explain({"bm25": bm25, "dense": dense}, "q1")[0])
+1. d2 0.03252 (bm25: rank 2, score 7 -> 0.01613; dense: rank 1, score 0.9 -> 0.01639)
+
 The same functions take arrays, ``[..., runs, docs]`` to ``[..., docs]``. NumPy arrays are computed by NumPy; arrays of
 JAX by JAX, under ``jit``, ``vmap`` and ``grad``:
 
@@ -29,6 +34,8 @@ JAX by JAX, under ``jit``, ``vmap`` and ``grad``:
 [[1.0, 0.0], [0.0, 1.0], [0.5, 0.0]]
 """
 
+from jrank.fusion._diversify import dpp, mmr, tune_lambda
+from jrank.fusion._explain import Agreement, Explanation, Source, attribute, consensus, explain
 from jrank.fusion._fit import Fitted, fit
 from jrank.fusion._fuse import fuse
 from jrank.fusion._methods import PRESETS, list_methods
@@ -47,12 +54,18 @@ from jrank.fusion._scores import (
     standardized,
     wmnz,
 )
+from jrank.fusion._stages import blend, refine
 from jrank.fusion._trained import bayesfuse, mapfuse, posfuse, probfuse, segfuse, slidefuse
 
 __all__ = [
     "PRESETS",
+    "Agreement",
+    "Explanation",
     "Fitted",
+    "Source",
+    "attribute",
     "bayesfuse",
+    "blend",
     "borda",
     "comb_anz",
     "comb_gmnz",
@@ -62,7 +75,10 @@ __all__ = [
     "comb_mnz",
     "comb_sum",
     "condorcet",
+    "consensus",
     "dbsf",
+    "dpp",
+    "explain",
     "fit",
     "fuse",
     "isr",
@@ -71,13 +87,16 @@ __all__ = [
     "logn_isr",
     "mapfuse",
     "mixed",
+    "mmr",
     "normalize",
     "posfuse",
     "probfuse",
     "rbc",
+    "refine",
     "rrf",
     "segfuse",
     "slidefuse",
     "standardized",
+    "tune_lambda",
     "wmnz",
 ]

@@ -130,7 +130,7 @@ def test_runs_share_what_they_can():
     [
         (lambda: fusion.fuse([]), "no run to fuse", "empty_input"),
         (lambda: fusion.fuse([{}]), "no query to fuse", "empty_input"),
-        (lambda: fusion.fuse([{"q": {}}], method="rff"), r"'rff'; did you mean rrf.*known: borda", "unknown_method"),
+        (lambda: fusion.fuse([{"q": {}}], method="rff"), r"'rff'; did you mean rrf.*: bayesfuse", "unknown_method"),
         (lambda: fusion.fuse([{"q": {}}], phi=3), "has no option 'phi'; it takes: weights, k", "invalid_config"),
         (lambda: fusion.fuse([{"q": {}}], preset="vespa"), "no preset 'vespa'; known: ranx", "invalid_config"),
         (lambda: fusion.fuse([{"q": {"d": 1.0}}], weights=[1, 2]), "for 1 runs", "invalid_config"),
