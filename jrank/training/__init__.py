@@ -14,6 +14,7 @@ A loss is a pure function of parameters, batch and key; the loop compiles one up
 """
 
 from jrank.training._cross_encoder import fit_cross_encoder
+from jrank.training._features import list_zscores
 from jrank.training._history import Best, FitResult, History
 from jrank.training._loop import epoch_order, fit
 from jrank.training._negatives import mine_negatives
@@ -29,6 +30,7 @@ __all__ = [
     "fit",
     "fit_cross_encoder",
     "fit_ranker",
+    "list_zscores",
     "mine_negatives",
     "warmup_schedule",
 ]

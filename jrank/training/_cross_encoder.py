@@ -158,10 +158,10 @@ def fit_cross_encoder(
 
     train = encode_lists(lists, tokenizer, max_length=max_length, list_size=list_size, name="lists")
     size = int(train.sizes.max())
-    widths = length_widths(train.widths, shapes, max_length)
-    bucket = widths_of(train.widths, widths)
     per_epoch = math.ceil(len(train) / batch_size)
     steps = (epochs or 1) * per_epoch if max_steps is None else min(max_steps, (epochs or max_steps) * per_epoch)
+    widths = length_widths(train.widths, shapes, max_length, visits=steps / per_epoch * size)
+    bucket = widths_of(train.widths, widths)
     if accumulate is None:
         accumulate = _cpu_parts(batch_size, size * int(widths[-1])) if mesh is None else 1
 

@@ -15,8 +15,10 @@ __all__ = ["TextLists", "encode_lists", "epoch_batches", "gather", "length_width
 
 # Matrix products of whole vector registers; a finer step would only bring more shapes.
 STEP = 16
-# A further width must save this share of the padded tokens, or its compilation is not worth it.
+# A further width must save this share of the padded tokens, and so many of them, or its compilation is not worth it:
+# on two cores, a small encoder trains on about so many in the time that it takes to compile.
 WORTH = 0.95
+WORTH_TOKENS = 12_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,13 +121,14 @@ def _checked(item: Any, name: str) -> tuple[str, Sequence[str], list[float]]:
     return query, documents, grades
 
 
-def length_widths(lengths: np.ndarray, shapes: int, limit: int) -> np.ndarray:
+def length_widths(lengths: np.ndarray, shapes: int, limit: int, visits: float | int = math.inf) -> np.ndarray:
     """Choose the widths to pad to: at most so many, that cost the fewest padded tokens.
 
     Args:
       lengths: tokens of each list.
-      shapes: how many widths at most. Fewer are taken where another saves less than a twentieth.
+      shapes: how many widths at most. Fewer are taken where another saves less than a twentieth, or too few tokens.
       limit: the largest width allowed.
+      visits: how many pairs of such a length are computed in all, for each of ``lengths``.
 
     Returns:
       The widths, ascending: multiples of 16, or ``limit``.
@@ -148,7 +151,11 @@ def length_widths(lengths: np.ndarray, shapes: int, limit: int) -> np.ndarray:
         cuts.append(np.argmin(spans, axis=0))
         cost = np.concatenate([[0.0], np.min(spans, axis=0)])
         totals.append(cost[-1])
-    rounds = next(r for r in range(len(totals)) if totals[r] * WORTH <= totals[-1])
+    rounds = next(
+        r
+        for r in range(len(totals))
+        if totals[r] * WORTH <= totals[-1] or (totals[r] - totals[-1]) * visits <= WORTH_TOKENS
+    )
     widths, end = [], m
     for r in range(rounds, -1, -1):
         if end == 0:

@@ -35,6 +35,12 @@ def test_one_width_where_a_second_saves_little():
     assert length_widths(np.array([96] * 10 + [20] * 10), 3, 96).tolist() == [32, 96]
 
 
+def test_one_width_for_a_short_training():
+    lengths = np.array([96] * 100 + [20] * 100)
+    assert length_widths(lengths, 3, 96, visits=5).tolist() == [32, 96]
+    assert length_widths(lengths, 3, 96, visits=1).tolist() == [96]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_an_epoch_holds_every_list_once_in_full_batches(seed):
     bucket = np.random.default_rng(seed).integers(0, 3, 53)
