@@ -7,9 +7,11 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jrank import files
 from jrank.errors import ModelError
+from jrank.sharding import refuse_explicit
 from jrank.text import Encoded, PairTokenizer
 
 __all__ = ["Batch", "default_budget", "plan_batches", "run_batches"]
@@ -52,7 +54,7 @@ def bucket_width(length: int, limit: int) -> int:
     return max(length, min(-(-length // step) * step, limit))
 
 
-def plan_batches(lengths: np.ndarray, limit: int, budget: int) -> list[Batch]:
+def plan_batches(lengths: np.ndarray, limit: int, budget: int, multiple: int = 1) -> list[Batch]:
     """Group rows by length into batches of few shapes.
 
     Each width has one number of rows, ``budget // width``; only the last batch has fewer: a power of 4, or all.
@@ -61,6 +63,7 @@ def plan_batches(lengths: np.ndarray, limit: int, budget: int) -> list[Batch]:
       lengths: tokens of each row.
       limit: most tokens that the model takes.
       budget: tokens of a padded batch.
+      multiple: every batch has a multiple of so many rows.
 
     Returns:
       The batches, longest first; together they hold each row once.
@@ -72,11 +75,11 @@ def plan_batches(lengths: np.ndarray, limit: int, budget: int) -> list[Batch]:
     batches, start = [], 0
     while start < len(order):
         width = bucket_width(int(lengths[order[start]]), limit)
-        height = max(1, budget // width)
+        height = max(1, budget // (width * multiple)) * multiple
         rows = order[start : start + height]
         start += len(rows)
         if len(rows) < height:
-            small = 1
+            small = multiple
             while small < len(rows):
                 small *= 4
             height = min(height, small)
@@ -86,22 +89,26 @@ def plan_batches(lengths: np.ndarray, limit: int, budget: int) -> list[Batch]:
 
 def run_batches(
     function: Callable[..., Any],
+    params: Any,
     tokenizer: PairTokenizer,
     encoded: Encoded,
     *,
     limit: int,
     budget: int | None,
+    mesh: Mesh | None,
     progress: bool,
     description: str,
 ) -> Iterator[tuple[Batch, Any]]:
     """Run a function over all rows, batch by batch; the next batch is under way while the last one is fetched.
 
     Args:
-      function: input_ids, attention_mask, token_type_ids to a pytree of arrays.
+      function: parameters, input_ids, attention_mask, token_type_ids to a pytree of arrays.
+      params: the parameters.
       tokenizer: pads.
       encoded: the rows.
       limit: most tokens that the model takes.
-      budget: tokens of a padded batch; None for what suits the machine.
+      budget: tokens of a padded batch, on each device; None for what suits the machine.
+      mesh: devices to share the rows of each batch; None for one device.
       progress: show a bar on stderr.
       description: of the bar.
 
@@ -114,12 +121,19 @@ def run_batches(
     budget = default_budget() if budget is None else budget
     if budget < 1:
         raise ModelError(f"max_batch_tokens is {budget}, at least 1 was expected", reason="invalid_input")
-    batches = plan_batches(encoded.lengths, limit, budget)
+    shards = 1 if mesh is None else mesh.size
+    batches = plan_batches(encoded.lengths, limit, budget * shards, shards)
+    if mesh is not None:
+        refuse_explicit(mesh)
+        params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
     waiting: tuple[Batch, Any] | None = None
     for batch in files.progress(batches, description=description, enabled=progress):
         arrays = tokenizer.pad(encoded, batch.rows, length=batch.width)
         blank = ((0, batch.height - len(batch.rows)), (0, 0))
-        result = function(*(np.pad(array, blank) for array in arrays))
+        arrays = tuple(np.pad(array, blank) for array in arrays)
+        if mesh is not None:
+            arrays = jax.device_put(arrays, NamedSharding(mesh, PartitionSpec(mesh.axis_names)))
+        result = function(params, *arrays)
         if waiting is not None:
             yield waiting[0], jax.device_get(waiting[1])
         waiting = batch, result

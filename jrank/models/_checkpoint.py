@@ -200,14 +200,15 @@ def _read_file(path: Path) -> dict[str, np.ndarray]:
     return tensors
 
 
-def read_assets(directory: Path) -> dict[str, bytes]:
-    """Read the files of the tokenizer that a directory holds.
+def read_assets(directory: Path, names: Iterable[str] = ASSETS) -> dict[str, bytes]:
+    """Read the files that a directory holds beside the weights, by default those of the tokenizer.
 
     Args:
       directory: the directory.
+      names: which files; those that are not there are left out.
     """
     found = {}
-    for name in ASSETS:
+    for name in names:
         if (directory / name).is_file():
             try:
                 found[name] = files.read_bytes(directory / name, max_bytes=MAX_ASSET)
@@ -374,6 +375,7 @@ def write_files(directory: str | os.PathLike[str], contents: Mapping[str, bytes]
         else:
             with files.atomic_directory(directory) as work:
                 for name in names:
+                    (work / name).parent.mkdir(exist_ok=True)
                     (work / name).write_bytes(contents[name])
     except (DataError, OSError) as error:
         raise ModelError(f"the model was not written: {error}", reason="unwritable") from None

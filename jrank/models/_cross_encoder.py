@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jrank.models import _functions as functions
 from jrank.models._batches import run_batches
@@ -149,7 +150,7 @@ class CrossEncoder(Shell):
         """
         if functions.is_concrete(input_ids, attention_mask, token_type_ids):
             functions.validate_inputs(self.config, input_ids, attention_mask, token_type_ids)
-        return _logits(self.params, self.config, input_ids, attention_mask, token_type_ids, dtype=jnp.float32)
+        return _logits(self.params, input_ids, attention_mask, token_type_ids, config=self.config, dtype=jnp.float32)
 
     def score(
         self,
@@ -159,6 +160,7 @@ class CrossEncoder(Shell):
         max_batch_tokens: int | None = None,
         progress: bool = False,
         compute_dtype: Any = jnp.float32,
+        mesh: Mesh | None = None,
     ) -> np.ndarray:
         """Score (query, document) pairs: raw logits, larger is better.
 
@@ -166,9 +168,10 @@ class CrossEncoder(Shell):
           pairs: two texts each; empty texts are allowed.
           max_length: most tokens of a pair, special ones included; None for 512, or fewer where the model takes fewer.
             The query is cut at half of it, the document at what is left.
-          max_batch_tokens: tokens of a padded batch; None for what suits the machine.
+          max_batch_tokens: tokens of a padded batch, on each device; None for what suits the machine.
           progress: show a bar on stderr.
           compute_dtype: ``jnp.bfloat16`` is faster on accelerators.
+          mesh: devices that share the rows of each batch, see ``jrank.sharding.make_mesh``; None for one device.
 
         Returns:
           float32 ``[n]``, or ``[n, labels]`` for a model with several outputs.
@@ -180,10 +183,18 @@ class CrossEncoder(Shell):
         limit = check_max_length(max_length, self.config, MAX_LENGTH)
         tokenizer = need_tokenizer(self.tokenizer)
         encoded = tokenizer.encode_pairs(pairs, max_length=limit)
-        run = functools.partial(_logits, self.params, self.config, dtype=compute_dtype)
+        run = functools.partial(_logits, config=self.config, dtype=compute_dtype)
         scores = np.zeros((len(encoded), self.config.num_labels), np.float32)
         for batch, result in run_batches(
-            run, tokenizer, encoded, limit=limit, budget=max_batch_tokens, progress=progress, description="score"
+            run,
+            self.params,
+            tokenizer,
+            encoded,
+            limit=limit,
+            budget=max_batch_tokens,
+            mesh=mesh,
+            progress=progress,
+            description="score",
         ):
             scores[batch.rows] = result[: len(batch.rows)]
         return scores[:, 0] if self.config.num_labels == 1 else scores
@@ -202,6 +213,6 @@ class CrossEncoder(Shell):
 
 @functools.partial(jax.jit, static_argnames=("config", "dtype"))
 def _logits(
-    params: Any, config: EncoderConfig, input_ids: Any, attention_mask: Any, token_type_ids: Any, *, dtype: Any
+    params: Any, input_ids: Any, attention_mask: Any, token_type_ids: Any, *, config: EncoderConfig, dtype: Any
 ) -> Array:
     return functions.logits(params, config, input_ids, attention_mask, token_type_ids, compute_dtype=dtype)

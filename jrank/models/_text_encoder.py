@@ -8,13 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jrank.errors import ModelError
 from jrank.models import _functions as functions
 from jrank.models._batches import run_batches
-from jrank.models._checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from jrank.models._checkpoint import Checkpoint, read_assets, read_checkpoint, write_checkpoint
 from jrank.models._config import EncoderConfig
 from jrank.models._families import config_from, family_of
+from jrank.models._sentence import SENTENCE_FILES, read_sentence_settings
 from jrank.models._shell import Shell, Source, check_vocabulary, load_tokenizer, need_tokenizer
 from jrank.models._weights import DEFAULT_MODEL, find_weights
 from jrank.text import PairTokenizer
@@ -54,6 +56,7 @@ class TextEncoder(Shell):
         self.config = config
         self.tokenizer = tokenizer
         self.source = source or Source()
+        self.settings = read_sentence_settings(self.source.assets)
         if tokenizer is not None:
             check_vocabulary(tokenizer, config.vocab_size)
 
@@ -73,7 +76,8 @@ class TextEncoder(Shell):
         directory = find_weights(name_or_dir)
         found = read_checkpoint(directory)
         tokenizer = load_tokenizer(directory, found.config.vocab_size)
-        return cls(found.params, found.config, tokenizer, source=Source(found.raw, found.assets))
+        assets = {**found.assets, **read_assets(directory, SENTENCE_FILES)}
+        return cls(found.params, found.config, tokenizer, source=Source(found.raw, assets))
 
     @classmethod
     def from_config(
@@ -143,7 +147,7 @@ class TextEncoder(Shell):
         self,
         texts: Iterable[str],
         *,
-        pooling: str = "mean",
+        pooling: str | None = None,
         normalize: bool = True,
         max_length: int | None = None,
         max_batch_tokens: int | None = None,
@@ -151,6 +155,7 @@ class TextEncoder(Shell):
         special_tokens: bool = True,
         progress: bool = False,
         compute_dtype: Any = jnp.float32,
+        mesh: Mesh | None = None,
     ) -> Any:
         """Encode texts.
 
@@ -159,14 +164,16 @@ class TextEncoder(Shell):
 
         Args:
           texts: the texts; empty ones are allowed.
-          pooling: "mean" over the tokens, "cls" or "max".
+          pooling: "mean" over the tokens, "cls" or "max"; None for what the model's directory says, or "mean".
           normalize: Euclidean length 1, of the tokens' vectors too.
-          max_length: most tokens of a text, special ones included; None for 256, or fewer where the model takes fewer.
-          max_batch_tokens: tokens of a padded batch; None for what suits the machine.
+          max_length: most tokens of a text, special ones included; None for what the model's directory says,
+            or 256, and never more than the model takes.
+          max_batch_tokens: tokens of a padded batch, on each device; None for what suits the machine.
           tokens: give the vectors of the tokens too.
           special_tokens: False leaves the vectors of the first and last token, [CLS] and [SEP], out of those.
           progress: show a bar on stderr.
           compute_dtype: ``jnp.bfloat16`` is faster on accelerators.
+          mesh: devices that share the rows of each batch, see ``jrank.sharding.make_mesh``; None for one device.
 
         Returns:
           float32 ``[n, d]``; with ``tokens`` also a list of n float32 arrays ``[t_i, d]``.
@@ -175,7 +182,8 @@ class TextEncoder(Shell):
           TypeError: something other than texts.
           ModelError: an option is out of range, or the model has no tokenizer.
         """
-        limit = check_max_length(max_length, self.config, MAX_LENGTH)
+        limit = check_max_length(max_length, self.config, self.settings.max_length or MAX_LENGTH)
+        pooling = self.settings.check() if pooling is None else pooling
         if pooling not in POOLINGS:
             raise ModelError(
                 f"the pooling {pooling!r} is unknown", reason="invalid_input", hint=f"known are {', '.join(POOLINGS)}"
@@ -183,17 +191,19 @@ class TextEncoder(Shell):
         tokenizer = need_tokenizer(self.tokenizer)
         encoded = tokenizer.encode_texts(texts, max_length=limit)
         run = functools.partial(
-            _embed, self.params, self.config, pooling=pooling, normalize=normalize, tokens=tokens, dtype=compute_dtype
+            _embed, config=self.config, pooling=pooling, normalize=normalize, tokens=tokens, dtype=compute_dtype
         )
         vectors = np.zeros((len(encoded), self.config.hidden_size), np.float32)
         matrices: list[np.ndarray] = [np.zeros((0, self.config.hidden_size), np.float32)] * len(encoded)
         edge = 0 if special_tokens else 1
         for batch, (pooled, hidden) in run_batches(
             run,
+            self.params,
             tokenizer,
             encoded,
             limit=limit,
             budget=max_batch_tokens,
+            mesh=mesh,
             progress=progress,
             description="encode",
         ):
@@ -255,11 +265,11 @@ def _hidden(params: Any, config: EncoderConfig, input_ids: Any, attention_mask: 
 @functools.partial(jax.jit, static_argnames=("config", "pooling", "normalize", "tokens", "dtype"))
 def _embed(
     params: Any,
-    config: EncoderConfig,
     input_ids: Any,
     attention_mask: Any,
     token_type_ids: Any,
     *,
+    config: EncoderConfig,
     pooling: str,
     normalize: bool,
     tokens: bool,

@@ -87,6 +87,15 @@ def test_pairs_in_their_order(bert):
     assert bert.score([]).shape == (0,)
 
 
+def test_rows_are_shared_by_devices(encoder, bert, mesh8):
+    vectors, tokens = encoder.encode(TEXTS, tokens=True, max_length=20)
+    shared, shared_tokens = encoder.encode(TEXTS, tokens=True, max_length=20, mesh=mesh8)
+    np.testing.assert_allclose(shared, vectors, atol=1e-6)
+    for one, other in zip(tokens, shared_tokens, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    np.testing.assert_allclose(bert.score(PAIRS, mesh=mesh8), bert.score(PAIRS), atol=1e-6)
+
+
 def test_several_outputs(write_case):
     model = models.CrossEncoder.from_pretrained(write_case("bert-3-labels-tanh-gelu"))
     assert model.score(PAIRS).shape == (3, 3)
@@ -182,6 +191,13 @@ def test_batches_hold_every_row_once_in_few_shapes():
 def test_a_single_short_row_is_a_small_batch():
     (batch,) = _batches.plan_batches(np.array([7]), 512, 4096)
     assert (batch.height, batch.width) == (1, 16)
+
+
+def test_batches_of_a_multiple_of_rows():
+    lengths = np.random.default_rng(0).integers(2, 257, 100)
+    batches = _batches.plan_batches(lengths, 256, 8 * 300, 8)
+    assert sorted(np.concatenate([batch.rows for batch in batches]).tolist()) == list(range(100))
+    assert all(batch.height % 8 == 0 and len(batch.rows) <= batch.height for batch in batches)
 
 
 @pytest.mark.slow
