@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,8 @@ class Side:
     """
 
     block: Block
-    ranks: np.ndarray | None
-    scores: np.ndarray | None
+    ranks: Any
+    scores: Any
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,14 @@ class Aligned:
             base[block.rows] = np.arange(len(block.rows)) * (runs * block.width) - self.offsets[block.rows]
             width[block.rows] = block.width
         run = np.repeat(np.arange(runs, dtype=np.int32), self.sizes)
+        starts = None
         if len(found) == 1:
             place = self.document + base[self.row] + run * np.int64(found[0].width)
         else:
             place = self.document + base[self.row] + run * width[self.row]
             starts = offsets_of(np.bincount(self.row, minlength=len(self.queries)))
         for block in found:
-            at = slice(None) if len(found) == 1 else self.order[_members(starts, block.rows)]
+            at = slice(None) if starts is None else self.order[_members(starts, block.rows)]
             shape = (len(block.rows), runs, block.width)
             yield Side(
                 block,

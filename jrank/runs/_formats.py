@@ -10,21 +10,26 @@ import numpy as np
 
 from jrank import files
 from jrank.errors import DataError
-from jrank.runs import _json, _trec, _tsv
+from jrank.runs import _csv, _json, _parquet, _trec, _tsv
 from jrank.runs._lines import Columns
 from jrank.runs._vocabulary import Vocabulary
 
 __all__ = ["FORMATS", "read", "write"]
 
-Reader = Callable[[bytes, str | os.PathLike], Columns | dict]
-Writer = Callable[[Any], Iterable[str]]
+Reader = Callable[[bytes, str | os.PathLike], Any]
+Writer = Callable[[Any], Iterable[Any]]
 
 # Format -> kind of table -> reader and writer. A new format is one file and one line.
 FORMATS: dict[str, dict[str, tuple[Reader, Writer]]] = {
     "trec": {"run": (_trec.read_run, _trec.write_run), "qrels": (_trec.read_qrels, _trec.write_qrels)},
     "tsv": {"run": (_tsv.read, _tsv.write), "qrels": (_tsv.read, _tsv.write)},
+    "csv": {"run": (_csv.read_run, _csv.write), "qrels": (_csv.read_qrels, _csv.write)},
     "json": {"run": (_json.read, _json.write), "qrels": (_json.read, _json.write)},
+    "parquet": {"run": (_parquet.read, _parquet.write), "qrels": (_parquet.read, _parquet.write)},
 }
+
+# Ending of a name -> format; any other is decided by content when read, and TREC when written.
+ENDINGS = {".json": "json", ".tsv": "tsv", ".csv": "csv", ".parquet": "parquet"}
 
 # Text of this kind shrinks five to twenty times; a hundred is a bomb.
 MAX_RATIO = 100
@@ -48,8 +53,11 @@ def read(cls: Any, path: str | os.PathLike, format: str | None) -> Any:
         raise DataError(f"{path} is empty", reason="empty", hint=f"a {cls.__name__} file was expected")
     name = _check(format) or _by_ending(path) or _by_content(data)
     got = FORMATS[name][cls._kind][0](data, path)
-    if isinstance(got, dict):
-        return cls(got)
+    if not isinstance(got, Columns):
+        try:
+            return cls(got) if isinstance(got, dict) else cls.from_columns(got.columns)
+        except DataError as error:
+            raise DataError(f"{path}: {error}", reason=error.reason) from None
     _check_duplicates(got, path)
     table = cls._from_codes(got.queries, got.rows, Vocabulary(got.documents), got.codes, got.values)
     if got.last and hasattr(table, "name"):
@@ -73,7 +81,10 @@ def write(table: Any, path: str | os.PathLike, format: str | None) -> None:
             # No name and no time in the header: equal tables give equal bytes.
             with files.atomic_write(path, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
                 for line in lines:
-                    file.write(line.encode())
+                    file.write(line if isinstance(line, bytes) else line.encode())
+        elif name == "parquet":
+            with files.atomic_write(path, "wb") as file:
+                file.writelines(lines)
         else:
             with files.atomic_write(path) as file:
                 file.writelines(lines)
@@ -93,10 +104,7 @@ def _check(format: str | None) -> str | None:
 
 def _by_ending(path: Path) -> str | None:
     name = path.name.lower().removesuffix(".gz")
-    for ending, format in ((".json", "json"), (".tsv", "tsv")):
-        if name.endswith(ending):
-            return format
-    return None
+    return next((format for ending, format in ENDINGS.items() if name.endswith(ending)), None)
 
 
 def _by_content(data: bytes) -> str:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from jrank.errors import DataError
-from jrank.runs import _formats
+from jrank.runs import _columns, _formats
 from jrank.runs._ragged import list_of, offsets_of
 from jrank.runs._vocabulary import Interner, Vocabulary
 
@@ -62,6 +62,7 @@ class Table(Mapping[str, dict[str, Any]]):
 
     # What the numbers are called, in messages.
     _what: ClassVar[str] = "value"
+    _kind: ClassVar[str] = ""
 
     def __init__(self, data: Mapping[str, Mapping[str, Any]]):
         self._interned = _intern_mapping(data, type(self).__name__, self._what)
@@ -152,12 +153,36 @@ class Table(Mapping[str, dict[str, Any]]):
         }
 
     @classmethod
+    def from_columns(
+        cls: type[T], data: Any, *, query: str = "query", document: str = "document", value: str = ""
+    ) -> T:
+        """Build from columns: a pandas or polars frame, an Arrow table, or a dictionary of lists or arrays.
+
+        Args:
+          data: anything where ``data[name]`` is a column.
+          query: the name of the column with query ids.
+          document: the name of the column with document ids.
+          value: the name of the column with numbers; "score" for a Run and "grade" for Qrels by default.
+
+        Raises:
+          DataError: a column is missing, columns differ in length, a document comes twice for a query, or a number is
+            not finite.
+          TypeError: an id is not a str, or a number not a number.
+        """
+        return _columns.from_columns(cls, data, query, document, value or cls._what)
+
+    def to_columns(self) -> dict[str, list]:
+        """Return three lists, "query", "document" and "score" or "grade", as ``pandas.DataFrame`` takes them."""
+        return _columns.to_columns(self)
+
+    @classmethod
     def read(cls: type[T], path: str | os.PathLike, *, format: str | None = None) -> T:
         """Read a file.
 
         Args:
           path: the file, in UTF-8; ``.gz`` is decompressed.
-          format: "trec", "tsv" or "json"; None decides by the ending of the name, then by the first line.
+          format: "trec", "tsv", "csv", "json" or "parquet" (needs pyarrow); None decides by the ending of the name,
+            then by the first line.
 
         Raises:
           DataError: the file cannot be read or holds something else; the message names the line.
@@ -169,7 +194,8 @@ class Table(Mapping[str, dict[str, Any]]):
 
         Args:
           path: the file; ``.gz`` is compressed.
-          format: "trec", "tsv" or "json"; None decides by the ending of the name (``.json``, ``.tsv``, else TREC).
+          format: "trec", "tsv", "csv", "json" or "parquet" (needs pyarrow); None decides by the ending of the name, and
+            takes "trec" for any other.
 
         Raises:
           DataError: the file cannot be written, or the format cannot hold an id.
