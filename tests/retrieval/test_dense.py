@@ -1,5 +1,6 @@
 """Dense search against NumPy in float64."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from hypothesis.extra import numpy as hnp
 
 from jrank.errors import RetrieveError
 from jrank.retrieval import DenseIndex, _dense, _kernels
+from jrank.retrieval._vectors import capacity_for, pack, unpack
+from jrank.sharding import make_mesh
 from tests.retrieval.oracles import ranking
 
 RNG = np.random.default_rng(0)
@@ -54,7 +57,7 @@ def test_ties_go_to_the_earlier_document(vectors, queries):
 
 def test_the_groups_are_used_and_exact():
     scores = RNG.integers(0, 9, size=(6, 4096)).astype(np.float32)
-    best, place = _kernels.best_documents(np.eye(6, dtype=np.float32), scores.T.copy(), np.ones(4096, bool), 20)
+    best, place = _kernels.best_documents(np.eye(6, dtype=np.float32), scores.T.copy(), None, np.ones(4096, bool), k=20)
     want = np.argsort(-scores, axis=1, kind="stable")[:, :20]
     np.testing.assert_array_equal(place, want)
     np.testing.assert_array_equal(best, np.take_along_axis(scores, want, 1))
@@ -95,6 +98,61 @@ def test_half_types_are_close(dtype):
     np.testing.assert_allclose(hits.scores, -np.sort(-index.scores(queries), axis=1), atol=2**-7)
 
 
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+def test_bytes_are_close_and_a_quarter_of_the_size(metric):
+    vectors, queries = RNG.normal(size=(300, 64)), RNG.normal(size=(7, 64))
+    index = DenseIndex.build(vectors, dtype="int8", metric=metric)
+    want = reference(queries, vectors, metric)
+    size = 1 if metric == "cosine" else 64
+    hits = index.search(queries, k=300)
+    got = np.zeros_like(want)
+    np.put_along_axis(got, hits.ids.astype(int), hits.scores, axis=1)
+    np.testing.assert_allclose(got, want, atol=0.012 * size)
+    np.testing.assert_allclose(index.scores(queries), want, atol=0.008 * size)
+    assert index._snapshot.vectors.dtype == jnp.int8
+    best = DenseIndex.build(vectors, metric=metric).search(queries, k=10).ids
+    found = [len(set(a) & set(b)) for a, b in zip(best, hits.ids[:, :10], strict=True)]
+    assert np.mean(found) >= 9
+    zero = DenseIndex.build(np.zeros((2, 3)), dtype="int8", metric=metric)
+    assert not zero.scores(np.ones((1, 3))).any()
+    np.testing.assert_array_equal(zero.search(np.zeros((1, 3)), k=2).scores, 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_documents_spread_over_devices(mesh8, dtype, tmp_path):
+    # Small integers, so that all sums are exact and the many ties show the order.
+    vectors, queries = RNG.integers(-2, 3, size=(1000, 4)), RNG.integers(-2, 3, size=(5, 4))
+    alone = DenseIndex.build(vectors, metric="dot", dtype=dtype)
+    spread = DenseIndex.build(vectors, metric="dot", dtype=dtype, mesh=mesh8)
+    for k in (3, 200):
+        a, b = alone.search(queries, k=k), spread.search(queries, k=k)
+        assert a.ids.tolist() == b.ids.tolist()
+        np.testing.assert_array_equal(a.scores, b.scores)
+    assert len(spread._snapshot.vectors.sharding.device_set) == 8
+    some = spread.search(queries, k=3, filter=range(500, 510))
+    assert some.ids.tolist() == alone.search(queries, k=3, filter=range(500, 510)).ids.tolist()
+    spread.add(vectors[:3])
+    spread.delete([0])
+    spread.save(tmp_path / "index")
+    again = DenseIndex.load(tmp_path / "index", mesh=mesh8)
+    assert again.search(queries, k=5).ids.tolist() == spread.search(queries, k=5).ids.tolist()
+
+
+def test_packed_vectors():
+    vectors = RNG.normal(size=(9, 5)).astype(np.float32)
+    vectors[3] = 0
+    for dtype, size, error in (
+        ("float32", 20, 0),
+        ("float16", 10, 2**-10),
+        ("bfloat16", 10, 2**-7),
+        ("int8", 9, 0.5 / 127),
+    ):
+        stored = pack(vectors, dtype)
+        assert stored.nbytes == 9 * size
+        largest = np.abs(vectors).max(axis=1, keepdims=True)
+        assert (np.abs(unpack(stored, dtype) - vectors) <= errors[dtype] * 1.01 * largest).all()
+
+
 @given(st.sets(st.integers(0, 11)), st.integers(0, 12))
 def test_adding_and_deleting_equals_a_rebuild(gone, split):
     vectors, queries = np.random.default_rng(1).normal(size=(12, 4)), RNG.normal(size=(3, 4))
@@ -131,12 +189,12 @@ def test_nothing():
 
 
 def test_few_shapes_are_compiled():
-    sizes = {_dense._capacity(n) for n in range(1, 5000)}
+    sizes = {capacity_for(n) for n in range(1, 5000)}
     assert len(sizes) < 70
     for n in (0, 1, 15, 16, 17, 1000, 4097):
-        assert _dense._capacity(n) >= n
-        assert _dense._capacity(n) % _kernels.GROUP == 0
-        assert _dense._capacity(n) <= max(1.126 * n, n + 16)
+        assert capacity_for(n) >= n
+        assert capacity_for(n) % _kernels.GROUP == 0
+        assert capacity_for(n) <= max(1.126 * n, n + 16)
     index = DenseIndex.build(RNG.normal(size=(200, 4)))
     index.search(np.ones((3, 4)), k=5)
     before = _kernels.best_documents._cache_size()
@@ -173,6 +231,8 @@ def test_bad_input(unchecked):
     refused("duplicate_id", "comes twice", lambda: DenseIndex.build(np.eye(2), ids=["a", "a"]))
     refused("unknown_id", "there is no document 9", lambda: index.delete([9]))
     refused("empty_index", "no documents", lambda: DenseIndex().search(np.ones((1, 3)), on_empty="raise"))
+    mesh = make_mesh({"a": 2, "b": 2}, devices=jax.devices()[:4])
+    refused("invalid_parameter", "the mesh has the axes .*'b'", lambda: DenseIndex(mesh=mesh))
     with pytest.raises(TypeError, match=r"must be an array, got a list; write np.asarray\(queries\)"):
         index.search([[1.0, 0, 0]])
     assert index.ids == [0, 1, 2]

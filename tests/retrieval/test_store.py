@@ -78,7 +78,7 @@ def test_functions_are_not_stored(tmp_path):
     same(BM25Index.load(tmp_path / "index", analyzer=str.split), index, ["The red", "dogs"])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int8"])
 @pytest.mark.parametrize("metric", ["cosine", "dot"])
 def test_a_loaded_dense_index_is_the_saved_one(tmp_path, metric, dtype):
     index = DenseIndex.build(VECTORS, ids=[5, 6, 7, 8], metric=metric, dtype=dtype)
