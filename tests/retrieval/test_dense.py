@@ -150,7 +150,7 @@ def test_packed_vectors():
         stored = pack(vectors, dtype)
         assert stored.nbytes == 9 * size
         largest = np.abs(vectors).max(axis=1, keepdims=True)
-        assert (np.abs(unpack(stored, dtype) - vectors) <= errors[dtype] * 1.01 * largest).all()
+        assert (np.abs(unpack(stored, dtype) - vectors) <= error * 1.01 * largest).all()
 
 
 @given(st.sets(st.integers(0, 11)), st.integers(0, 12))
