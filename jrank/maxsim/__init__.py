@@ -37,6 +37,7 @@ from jrank.maxsim._explain import (
 from jrank.maxsim._pack import PackedDocs, concat, pack
 from jrank.maxsim._packed import score_packed
 from jrank.maxsim._pool import pool
+from jrank.maxsim._quantize import QuantizedDocs, quantize
 from jrank.maxsim._score import score, score_matrix, score_pairs
 from jrank.maxsim._weights import bm25_weights, idf_weights
 
@@ -44,6 +45,7 @@ __all__ = [
     "Alignment",
     "AlignmentStats",
     "PackedDocs",
+    "QuantizedDocs",
     "align",
     "alignment_stats",
     "bm25_weights",
@@ -54,6 +56,7 @@ __all__ = [
     "pack",
     "patch_boxes",
     "pool",
+    "quantize",
     "score",
     "score_matrix",
     "score_packed",

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Int, Shaped
 
 from jrank.errors import DataError, RerankError
 from jrank.maxsim._inputs import common_type
@@ -42,11 +41,12 @@ class PackedDocs:
       span: most groups that one document fills.
     """
 
-    tokens: Shaped[Any, "groups tokens d"]
-    segments: Int[Any, "groups tiles"]
-    slots: Int[Any, " n"]
-    starts: Int[Any, " n"]
-    lengths: Int[Any, " n"]
+    # Not arrays alone: trees of this shape also hold specifications and shardings.
+    tokens: Any
+    segments: Any
+    slots: Any
+    starts: Any
+    lengths: Any
     max_docs: int = dataclasses.field(metadata={"static": True})
     span: int = dataclasses.field(metadata={"static": True})
 

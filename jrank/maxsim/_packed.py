@@ -16,6 +16,7 @@ from jrank.errors import RerankError
 from jrank.maxsim._core import index_dtype, picked
 from jrank.maxsim._inputs import common_type, mask
 from jrank.maxsim._pack import TILE, PackedDocs
+from jrank.maxsim._quantize import QuantizedDocs
 from jrank.maxsim._total import Reduction, as_weights, check_reduction, total, unit
 from jrank.sharding import common_variance, refuse_explicit
 from jrank.types import Array, ArrayLike
@@ -25,7 +26,7 @@ __all__ = ["score_packed"]
 
 def score_packed(
     query: Real[ArrayLike, "*batch q d"],
-    packed: PackedDocs,
+    packed: PackedDocs | QuantizedDocs,
     *,
     query_where: Shaped[ArrayLike, "..."] | None = None,
     weights: Real[ArrayLike, "..."] | None = None,
@@ -38,7 +39,7 @@ def score_packed(
 
     Args:
       query: token embeddings of the query.
-      packed: the documents, from ``pack``.
+      packed: the documents, from ``pack`` or ``quantize``.
       query_where: which query tokens count, ``[*batch, q]``. None is all.
       weights: weight of each query token, ``[*batch, q]``. None is 1 for all.
       normalize: whether query vectors are scaled to length 1 first. Stored documents are normalised once, by ``pack``.
@@ -71,41 +72,54 @@ def score_packed(
             hint="encode both with the same model",
         )
     query_where = mask(query_where, query.shape[:-1], "query_where")
-    tokens = jnp.asarray(packed.tokens)
-    dtype = common_type(query.dtype, tokens.dtype)
+    layout, arrays, slots = _plan(packed)
     weights = as_weights(weights, query.shape[:-1], query_where)
-    query = query.astype(dtype)
+    query = query.astype(common_type(query.dtype, arrays[0].dtype if packed is layout else jnp.float32))
     if normalize:
         query = unit(query, query_where)
     elif query_where is not None:
         query = neutralise(query, query_where[..., None])
-    slots = _slots if mesh is None else _sharded(mesh, axis)
-    fn: Callable[..., Array] = functools.partial(_score, packed, slots, reduction)
+    if mesh is not None:
+        slots = _sharded(slots, mesh, axis, len(arrays))
+    fn: Callable[..., Array] = functools.partial(_score, layout, arrays, slots, reduction)
     for _ in range(query.ndim - 2):
         fn = jax.vmap(fn)
     return fn(query, query_where, weights)
 
 
-def _sharded(mesh: Mesh, axis: str) -> Callable[..., Array]:
+def _plan(packed: PackedDocs | QuantizedDocs) -> tuple[PackedDocs, tuple[Array, ...], Callable[..., Array]]:
+    """Where documents lie; arrays by group; the function from query tokens and these to the best match of each slot."""
+    if isinstance(packed, PackedDocs):
+        arrays = jnp.asarray(packed.tokens), jnp.asarray(packed.segments)
+        return packed, arrays, lambda rows, *arrays: _slots(rows, *arrays, packed.max_docs)
+    layout = packed.codes
+    arrays = tuple(jnp.asarray(x) for x in (*packed.group_arrays(), layout.segments))
+    if packed.bits == 8:
+        return layout, arrays, lambda rows, *arrays: _slots_int8(rows, *arrays, layout.max_docs)
+
+    def decoded(rows: Array, *arrays: Array) -> Array:
+        @functools.partial(jax.checkpoint, prevent_cse=False)  # decoded tokens of all groups are never kept
+        def one(group: tuple[Array, ...]) -> Array:
+            return _slots(rows, packed.decode(*group[:-1])[None], group[-1][None], layout.max_docs)[0]
+
+        return lax.map(one, arrays)
+
+    return layout, arrays, decoded
+
+
+def _sharded(slots: Callable[..., Array], mesh: Mesh, axis: str, number: int) -> Callable[..., Array]:
     refuse_explicit(mesh)
     spread = PartitionSpec(axis)
 
-    def slots(rows: Array, tokens: Array, segments: Array, max_docs: int) -> Array:
-        local = functools.partial(_local, max_docs=max_docs)
-        return jax.shard_map(local, mesh=mesh, in_specs=(PartitionSpec(), spread, spread), out_specs=spread)(
-            rows, tokens, segments
-        )
+    def local(*arrays: Array) -> Array:
+        return slots(*common_variance(*arrays))
 
-    return slots
-
-
-def _local(rows: Array, tokens: Array, segments: Array, max_docs: int) -> Array:
-    rows, tokens, segments = common_variance(rows, tokens, segments)
-    return _slots(rows, tokens, segments, max_docs)
+    return jax.shard_map(local, mesh=mesh, in_specs=(PartitionSpec(), *(spread,) * number), out_specs=spread)
 
 
 def _score(
     packed: PackedDocs,
+    arrays: tuple[Array, ...],
     best: Callable[..., Array],
     reduction: str,
     rows: Array,
@@ -115,8 +129,7 @@ def _score(
     n, q = len(packed), rows.shape[0]
     if not q:
         return jnp.zeros(n, accumulator_dtype(rows.dtype))
-    rows, tokens, segments = common_variance(rows, jnp.asarray(packed.tokens), jnp.asarray(packed.segments))
-    maxima = best(rows, tokens, segments, packed.max_docs)
+    maxima = best(*common_variance(rows, *arrays))
     if packed.span > 1:
         maxima = maxima.at[:, 0].set(_joined(maxima[:, 0], packed))
     totals = total(maxima, query_where, weights, reduction)
@@ -152,6 +165,43 @@ def _slots_index(rows: Array, tokens: Array, segments: Array, max_docs: int) -> 
     return lax.map(lambda group: _group(rows, group[0], group[1], max_docs, index=True), (tokens, segments))
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
+def _slots_int8(rows: Array, codes: Array, scale: Array, segments: Array, max_docs: int) -> Array:
+    """As ``_slots``, on integers: the largest product needs no scale, as every token of a group has the same."""
+    step = jnp.max(jnp.abs(rows), axis=-1, initial=0) / 127
+    safe = jnp.where(step > 0, step, jnp.ones_like(step))
+    small = jnp.round(rows / safe[:, None]).astype(jnp.int8)
+
+    def one(group: tuple[Array, Array, Array]) -> Array:
+        codes, scale, segments = group
+        products = lax.dot_general(codes, small, (((1,), (1,)), ((), ())), preferred_element_type=jnp.int32)
+        tops = _tile_tops(products.reshape(-1, TILE, small.shape[0]))
+        low = jnp.full((max_docs, small.shape[0]), jnp.iinfo(jnp.int32).min, jnp.int32)
+        value = low.at[segments].max(tops, indices_are_sorted=True, mode="drop")
+        value = value.astype(jnp.float32) * (scale.astype(jnp.float32) * step.astype(jnp.float32))[None]
+        return neutralise(value, _occupied(segments, max_docs))
+
+    return lax.map(one, (codes, scale, segments))
+
+
+@_slots_int8.defjvp
+def _slots_int8_rule(max_docs, primals, tangents):
+    raise RerankError(
+        "scores of documents in 8 bits have no gradient",
+        reason="invalid_parameter",
+        hint="differentiate score_packed(query, docs.unpack())",
+    )
+
+
+def _tile_tops(scores: Array) -> Array:
+    # Written out, the maximum over a tile runs over contiguous query tokens; XLA's reduction does not.
+    return functools.reduce(jnp.maximum, [scores[:, place] for place in range(TILE)])
+
+
+def _occupied(segments: Array, max_docs: int) -> Array:
+    return jnp.zeros((max_docs, 1), bool).at[segments].set(True, mode="drop")
+
+
 def _group(rows: Array, tokens: Array, segments: Array, max_docs: int, *, index: bool) -> tuple[Array, ...]:
     r = rows.shape[0]
     tiles = tokens.shape[0] // TILE
@@ -161,11 +211,10 @@ def _group(rows: Array, tokens: Array, segments: Array, max_docs: int, *, index:
         (((1,), (1,)), ((), ())),
         preferred_element_type=accumulator_dtype(rows.dtype),
     ).reshape(tiles, TILE, r)
-    # Written out, the maximum over a tile runs over contiguous query tokens; XLA's reduction does not.
-    tops = functools.reduce(jnp.maximum, [scores[:, place] for place in range(TILE)])
+    tops = _tile_tops(scores)
     low = jnp.full((max_docs, r), -jnp.inf, tops.dtype)
     value = low.at[segments].max(tops, indices_are_sorted=True, mode="drop")
-    occupied = jnp.zeros((max_docs, 1), bool).at[segments].set(True, mode="drop")
+    occupied = _occupied(segments, max_docs)
     result = jnp.where(occupied, value, jnp.zeros_like(value))
     if not index:
         return (result,)
