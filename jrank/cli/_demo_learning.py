@@ -20,8 +20,6 @@ from jrank.transforms import approx_t12n
 FEATURES = (
     "bm25", "dense", "maxsim", "1/rank bm25", "1/rank dense", "rrf", "log query length", "log document length",
 )  # fmt: skip
-# Longer than the pairs of training: what the model learned on short ones holds on longer ones, at a price in time.
-SERVED_TOKENS = 192
 WEIGHTS = np.linspace(0.1, 1.0, 10)
 
 
@@ -155,7 +153,7 @@ def train_cross_encoder(
             max_steps=training_steps(plan, len(collection.splits["train"])),
             learning_rate=5e-5,
             seed=seed,
-            resume=state,
+            resume=state if plan.resumable else None,
             save_every=20,
             progress=progress,
         )
@@ -168,7 +166,7 @@ def train_cross_encoder(
                 raise
             shutil.rmtree(state)  # left by an interrupted run with other options: nothing to continue
             result = fit()
-    shutil.rmtree(state)
+    shutil.rmtree(state, ignore_errors=True)
     return result
 
 
@@ -188,8 +186,10 @@ def rerank_with_cross_encoder(shelf: Shelf, model: CrossEncoder, plan: Plan, out
     splits = shelf.collection.splits
     asked = list(splits["validation"])[:8]
     pairs = [(shelf.words[query], shelf.text[doc]) for query in asked for doc in shelf.fused(query)[: plan.depth]]
-    report = export.to_onnx(model, out / "bundle", max_length=SERVED_TOKENS)
-    int8_report = export.to_onnx(model, out / "bundle-int8", max_length=SERVED_TOKENS, quantize="int8", pairs=pairs)
+    report = export.to_onnx(model, out / "bundle", max_length=plan.served_tokens)
+    int8_report = export.to_onnx(
+        model, out / "bundle-int8", max_length=plan.served_tokens, quantize="int8", pairs=pairs
+    )
     server = serving.CrossEncoder.from_file(out / "bundle")
     small = serving.CrossEncoder.from_file(out / "bundle-int8")
 

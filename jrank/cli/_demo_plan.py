@@ -18,39 +18,45 @@ class Plan:
       queries: most queries of each split; None takes all.
       max_tokens: tokens of a text for retrieval.
       pair_tokens: tokens of a query and a document together, in training.
+      served_tokens: the same in serving; what the model learned on short pairs holds on longer ones.
       depth: how many of the fused candidates the cross-encoder reranks.
       candidates: how many of them MaxSim and the learned ranker see.
       epochs: passes over the training queries for the cross-encoder.
       steps: most steps of the cross-encoder's training; None for whole epochs.
       queries_per_step: training queries of one step.
       negatives: mined negatives for each positive.
+      resumable: whether the training keeps its state on disk; a few steps are quicker made again than stored.
     """
 
     documents: int | None = None
     queries: dict[str, int | None] = dataclasses.field(default_factory=dict)
     max_tokens: int = 256
     pair_tokens: int = 96
+    served_tokens: int = 160
     depth: int = 20
     candidates: int = 50
     epochs: int = 1
     steps: int | None = None
     queries_per_step: int = 8
     negatives: int = 4
+    resumable: bool = True
 
 
 QUICK = Plan(
-    documents=400,
-    queries={"train": 120, "validation": 16, "test": 40},
-    max_tokens=96,
-    pair_tokens=64,
-    depth=10,
+    documents=300,
+    queries={"train": 80, "validation": 12, "test": 30},
+    max_tokens=64,
+    pair_tokens=48,
+    served_tokens=96,
+    depth=8,
     candidates=20,
-    steps=8,
+    steps=6,
     queries_per_step=4,
     negatives=3,
+    resumable=False,
 )
-DEFAULT = Plan(queries={"validation": 48}, max_tokens=192, steps=80)
-FULL = Plan(queries={"validation": 100}, epochs=2)
+DEFAULT = Plan(queries={"validation": 48}, max_tokens=160, steps=80)
+FULL = Plan(queries={"validation": 100}, served_tokens=256, epochs=2)
 
 
 def take(collection: Collection, plan: Plan, seed: int) -> Collection:
@@ -107,7 +113,7 @@ def estimate(plan: Plan, collection: Collection, *, hidden: int = 384, layers: i
     documents = np.array([len(text) / 4 for text in collection.documents] or [0])
     queries = np.array([len(text) / 4 for text in collection.queries] or [0])
     encoded = np.minimum(documents, plan.max_tokens).sum() + np.minimum(queries, plan.max_tokens).sum()
-    pair = float(np.minimum(documents + queries.mean(), 256).mean())
+    pair = float(np.minimum(documents + queries.mean(), plan.served_tokens).mean())
     steps = training_steps(plan, len(collection.splits["train"]))
     # Forward and backward are three times the forward; int8 scores at about half the price again.
     trained = steps * plan.queries_per_step * (1 + plan.negatives) * plan.pair_tokens * 3

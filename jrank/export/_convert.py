@@ -46,7 +46,7 @@ def convert(
     """
     onnx = require("onnx", "export")
     converter = require("jax2onnx", "export")
-    with _quiet():
+    with _quiet(), _quick_compilation():
         try:
             model = converter.to_onnx(
                 function,
@@ -101,6 +101,17 @@ def _finish(
     except onnx.checker.ValidationError as error:
         raise ExportError(f"the converted model is not valid: {error}", reason="conversion") from None
     return model.SerializeToString(deterministic=True)
+
+
+@contextlib.contextmanager
+def _quick_compilation() -> Iterator[None]:
+    """Compile without optimising: the converter compiles dozens of small programs that run once, when it is loaded."""
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 @contextlib.contextmanager
