@@ -23,7 +23,7 @@ from jrank.models._checkpoint import Checkpoint, read_checkpoint, write_checkpoi
 from jrank.models._config import EncoderConfig
 from jrank.models._cross_encoder import CrossEncoder
 from jrank.models._families import FAMILIES, config_from
-from jrank.models._functions import encode, init_params, logits, pool, validate_inputs
+from jrank.models._functions import encode, init_params, logits, pool_hidden, validate_inputs
 from jrank.models._mlp import MLPRanker, RankerConfig
 from jrank.models._text_encoder import TextEncoder
 from jrank.models._weights import DEFAULT_MODEL, find_weights
@@ -42,7 +42,7 @@ __all__ = [
     "find_weights",
     "init_params",
     "logits",
-    "pool",
+    "pool_hidden",
     "read_checkpoint",
     "validate_inputs",
     "write_checkpoint",

@@ -50,6 +50,13 @@ class Checkpoint:
       raw: the fields of config.json, those included that the configuration does not hold.
       assets: files of the tokenizer, by name.
       new: names of tensors that the checkpoint lacks and that were made from the seed.
+
+    >>> from jrank.models import CrossEncoder
+    >>> raw = {"model_type": "bert", "vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1,
+    ...        "num_attention_heads": 2, "intermediate_size": 8, "max_position_embeddings": 6}
+    >>> model = CrossEncoder.from_config(raw)
+    >>> Checkpoint(model.config, model.params, raw, {}).new
+    ()
     """
 
     config: EncoderConfig
@@ -104,6 +111,10 @@ def read_checkpoint(
     Raises:
       ModelError: a file is missing or broken, a tensor is missing, unexpected or of another shape, or the head has
         another number of outputs.
+
+    >>> read_checkpoint("no/such/directory")
+    Traceback (most recent call last):
+    jrank.errors.ModelError: there is no file no/such/directory/config.json; check the path
     """
     directory, wanted = Path(directory), set(parts)
     raw = read_config(directory)
@@ -307,7 +318,17 @@ def write_checkpoint(directory: str | os.PathLike[str], checkpoint: Checkpoint) 
       The directory.
 
     Raises:
-      ModelError: the directory cannot be written.
+      ModelError: the directory cannot be written, or the parameters lack a part of the encoder.
+
+    >>> import tempfile
+    >>> from jrank.models import CrossEncoder
+    >>> raw = {"model_type": "bert", "vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1,
+    ...        "num_attention_heads": 2, "intermediate_size": 8, "max_position_embeddings": 6}
+    >>> model = CrossEncoder.from_config(raw)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     written = write_checkpoint(folder, Checkpoint(model.config, model.params, raw, {}))
+    ...     read_checkpoint(written, parts=("encoder", "pooler", "head")).config == model.config
+    True
     """
     config, family = checkpoint.config, family_of(checkpoint.config)
     has_head = "head" in checkpoint.params

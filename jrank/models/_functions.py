@@ -17,7 +17,7 @@ from jrank.models._family import Tensor
 from jrank.models._layers import subkey
 from jrank.types import Array, ArrayLike
 
-__all__ = ["encode", "init_params", "init_tensor", "logits", "place", "pool", "validate_inputs"]
+__all__ = ["encode", "init_params", "init_tensor", "logits", "place", "pool_hidden", "validate_inputs"]
 
 
 def encode(
@@ -66,7 +66,7 @@ def encode(
     return family_of(config).encode(params, config, ids, mask, types, rng=key, remat=remat, dtype=compute_dtype)
 
 
-def pool(
+def pool_hidden(
     hidden: Float[ArrayLike, "b t d"],
     attention_mask: Shaped[ArrayLike, "b t"],
     *,
@@ -87,7 +87,7 @@ def pool(
     Raises:
       ModelError: the method is unknown.
 
-    >>> pool(jnp.array([[[1.0, 3.0], [3.0, 5.0], [9.0, 9.0]]]), jnp.array([[1, 1, 0]]))
+    >>> pool_hidden(jnp.array([[[1.0, 3.0], [3.0, 5.0], [9.0, 9.0]]]), jnp.array([[1, 1, 0]]))
     Array([[2., 4.]], dtype=float32)
     """
     hidden = jnp.asarray(hidden)
@@ -170,6 +170,11 @@ def init_params(config: EncoderConfig, seed: int = 0) -> dict[str, Any]:
 
     Returns:
       Nested dictionaries of float32 arrays: weights normal with ``config.initializer_range``, biases 0, scales 1.
+
+    >>> config = EncoderConfig(family="bert", vocab_size=9, hidden_size=4, num_layers=1, num_heads=2,
+    ...                        intermediate_size=8, max_positions=6)
+    >>> sorted(init_params(config))
+    ['embeddings', 'head', 'layers', 'pooler']
     """
     params: dict[str, Any] = {}
     for tensor in family_of(config).tensors(config):

@@ -36,6 +36,9 @@ class RankerConfig:
       normalize: layer normalisation after each hidden layer's affine map.
       dropout: of the hidden layers, in training.
       log1p: take ``sign(x) log(1 + |x|)`` of the inputs first, for counts and other long-tailed features.
+
+    >>> RankerConfig(features=3, hidden=(8,)).activation
+    'relu'
     """
 
     features: int

@@ -276,7 +276,7 @@ def _embed(
     dtype: Any,
 ) -> tuple[Array, Array | None]:
     hidden = functions.encode(params, config, input_ids, attention_mask, token_type_ids, compute_dtype=dtype)
-    pooled = functions.pool(hidden, attention_mask, method=pooling, normalize=normalize)
+    pooled = functions.pool_hidden(hidden, attention_mask, method=pooling, normalize=normalize)
     if not tokens:
         return pooled, None
     hidden = hidden.astype(jnp.float32)

@@ -93,22 +93,22 @@ def test_modernbert_in_bfloat16_with_dropout_and_remat(write_case):
 def test_pooling():
     hidden = np.random.default_rng(0).standard_normal((2, 6, 4)).astype(np.float32)
     hidden[1, 4] = np.nan
-    mean = models.pool(hidden, MASK)
+    mean = models.pool_hidden(hidden, MASK)
     np.testing.assert_allclose(mean[1], hidden[1, :3].mean(axis=0), rtol=1e-6)
-    np.testing.assert_array_equal(models.pool(hidden, MASK, method="cls"), hidden[:, 0])
-    np.testing.assert_array_equal(models.pool(hidden, MASK, method="max")[1], hidden[1, :3].max(axis=0))
-    unit = models.pool(hidden, MASK, normalize=True)
+    np.testing.assert_array_equal(models.pool_hidden(hidden, MASK, method="cls"), hidden[:, 0])
+    np.testing.assert_array_equal(models.pool_hidden(hidden, MASK, method="max")[1], hidden[1, :3].max(axis=0))
+    unit = models.pool_hidden(hidden, MASK, normalize=True)
     np.testing.assert_allclose(unit, mean / np.linalg.norm(mean, axis=1, keepdims=True), rtol=1e-6)
     for method in ("mean", "max"):
-        empty = models.pool(hidden, np.zeros_like(MASK), method=method, normalize=True)
+        empty = models.pool_hidden(hidden, np.zeros_like(MASK), method=method, normalize=True)
         np.testing.assert_array_equal(empty, np.zeros((2, 4)))
     with pytest.raises(ModelError, match="'median' is unknown"):
-        models.pool(hidden, MASK, method="median")
+        models.pool_hidden(hidden, MASK, method="median")
 
 
 def test_the_gradient_of_pooling_is_finite_and_zero_at_padding():
     hidden = jnp.zeros((2, 6, 4))
-    slope = jax.grad(lambda h: models.pool(h, MASK, normalize=True).sum())(hidden)
+    slope = jax.grad(lambda h: models.pool_hidden(h, MASK, normalize=True).sum())(hidden)
     assert np.isfinite(slope).all()
     assert not np.asarray(slope)[1, 3:].any()
 
