@@ -50,14 +50,16 @@ def find_weights(
     name = os.fspath(name_or_dir)
     if not name:
         raise ModelError("the name of the model is empty", reason="not_found", hint="name a directory or a model")
-    known = name.lower()
+    full = f"sentence-transformers/{name}"
+    if full.lower() in _KNOWN and not Path(name).exists():
+        name = full  # the short name that sentence-transformers takes too
     if Path(name).is_dir():
         place = Path(name)
     elif Path(name).exists():
         raise ModelError(f"{name} is a file, the directory of a model was expected", reason="not_found")
     else:
         place = _search(name, download)
-        sha256 = sha256 or _KNOWN.get(known)
+    sha256 = sha256 or _KNOWN.get(name.lower())
     if sha256 is not None:
         _check(place, sha256, name)
     return place

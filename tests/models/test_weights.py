@@ -51,6 +51,22 @@ def test_a_directory_comes_first(directory, hub):
     assert hub.calls == []
 
 
+def test_the_known_model_is_checked_in_a_directory_of_its_name(tmp_path, hub, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / NAME
+    place.mkdir(parents=True)
+    (place / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(ModelError) as caught:
+        models.find_weights(NAME)
+    assert caught.value.reason is ModelError.Reason.CHECKSUM
+
+
+def test_the_short_name(hub, no_package):
+    with pytest.raises(ModelError, match="sentence-transformers/all-MiniLM-L6-v2"):
+        models.find_weights("all-MiniLM-L6-v2")
+    assert {name for name, _ in hub.calls} == {NAME}
+
+
 def test_a_checksum_is_checked(directory):
     right = "ad1f7aa1abbcd8ef4d9a2d4ca5b5e1bcd3e0bb7c2d54c1c9fb2c8a8a1b0c9d3e"
     with pytest.raises(ModelError, match=f"{right} was expected") as caught:
