@@ -18,6 +18,7 @@ Gradients are those of JAX. What stands at a masked place never matters, and its
  [-0.366  0.366  0.   ]]
 """
 
+from jrank.losses._building_blocks import compute_pairs, normalize_probabilities, safe_reduce
 from jrank.losses._lambdaweights import dcg2_lambdaweight, dcg_lambdaweight, labeldiff_lambdaweight
 from jrank.losses._listmle import listmle_loss
 from jrank.losses._pairwise import (
@@ -32,10 +33,12 @@ from jrank.losses._pointwise import pointwise_mse_loss, pointwise_sigmoid_loss
 from jrank.losses._softmax import poly1_softmax_loss, softmax_loss, unique_softmax_loss
 
 __all__ = [
+    "compute_pairs",
     "dcg2_lambdaweight",
     "dcg_lambdaweight",
     "labeldiff_lambdaweight",
     "listmle_loss",
+    "normalize_probabilities",
     "pairwise_hinge_loss",
     "pairwise_logistic_loss",
     "pairwise_loss",
@@ -45,6 +48,7 @@ __all__ = [
     "pointwise_mse_loss",
     "pointwise_sigmoid_loss",
     "poly1_softmax_loss",
+    "safe_reduce",
     "softmax_loss",
     "unique_softmax_loss",
 ]

@@ -25,21 +25,42 @@ items, leading axes are a batch.
 """
 
 from jrank.metrics._binary import ap_metric, mrr_metric, precision_metric, recall_metric
+from jrank.metrics._binary_more import (
+    bpref_metric,
+    f_metric,
+    hits_metric,
+    judged_metric,
+    rprec_metric,
+    success_metric,
+)
 from jrank.metrics._dcg import dcg_metric, ndcg_metric
 from jrank.metrics._gains import default_discount_fn, default_gain_fn, letor_discount_fn, linear_gain_fn
+from jrank.metrics._graded import arp_metric, err_metric, rbp_metric
+from jrank.metrics._opa import kendall_metric, opa_metric
 from jrank.metrics._ranking import cutoff, ranks
 
 __all__ = [
     "ap_metric",
+    "arp_metric",
+    "bpref_metric",
     "cutoff",
     "dcg_metric",
     "default_discount_fn",
     "default_gain_fn",
+    "err_metric",
+    "f_metric",
+    "hits_metric",
+    "judged_metric",
+    "kendall_metric",
     "letor_discount_fn",
     "linear_gain_fn",
     "mrr_metric",
     "ndcg_metric",
+    "opa_metric",
     "precision_metric",
     "ranks",
+    "rbp_metric",
     "recall_metric",
+    "rprec_metric",
+    "success_metric",
 ]

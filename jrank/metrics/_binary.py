@@ -10,7 +10,7 @@ from jrank.metrics._lists import Fn, finish, iota_like, prepare
 from jrank.metrics._ranking import Ranking, TieGroups, Ties, cutoff, rank_items, ranks
 from jrank.types import Array, ArrayLike
 
-__all__ = ["ap_metric", "mrr_metric", "precision_metric", "recall_metric", "relevance"]
+__all__ = ["ap_metric", "first_relevant", "mrr_metric", "precision_metric", "recall_metric", "relevance"]
 
 
 def relevance(labels: Array, threshold: ArrayLike) -> Array:
@@ -87,13 +87,20 @@ def mrr_metric(
     )
     relevant = ranking.take(relevant)
     if ranking.ties is not None:
-        first = _first_relevant(ranking, ranking.ties, relevant)
+        first = first_relevant(ranking, ranking.ties, relevant)
         return finish(ranking.lists.sum(first * ranking.kept / ranking.ranks), lists, reduce_fn)
-    return finish(ranking.lists.max(relevant * ranking.kept / ranking.ranks), lists, reduce_fn)
+    value = ranking.lists.max(relevant * ranking.kept / ranking.ranks)
+    return finish(jnp.maximum(value, jnp.zeros_like(value)), lists, reduce_fn)
 
 
-def _first_relevant(ranking: Ranking, ties: TieGroups, relevant: Array) -> Array:
-    """Probability that the first relevant item stands at each rank, equal scores being in random order."""
+def first_relevant(ranking: Ranking, ties: TieGroups, relevant: Array) -> Array:
+    """Probability that the first relevant item stands at each rank, equal scores being in random order.
+
+    Args:
+      ranking: a ranking with tie groups.
+      ties: its tie groups.
+      relevant: 1 for relevant items, in the order of the ranking.
+    """
     start, fresh = ties.start, ties.fresh
     inside = ties.sum(relevant)
     earlier = take_last(ranking.running(relevant) - relevant, start)

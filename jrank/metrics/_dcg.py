@@ -11,7 +11,7 @@ from jrank.metrics._lists import Fn, Lists, finish, prepare
 from jrank.metrics._ranking import Ties, cutoff, rank_items, ranks
 from jrank.types import Array, ArrayLike
 
-__all__ = ["dcg_metric", "ideal_dcg", "item_gains", "ndcg_metric"]
+__all__ = ["dcg_metric", "discounted_gain", "ideal_dcg", "item_gains", "ndcg_metric"]
 
 
 def item_gains(labels: Array, weights: Array | None, gain_fn: Fn, lists: Lists) -> Array:
@@ -98,11 +98,11 @@ def dcg_metric(
     """
     s, y, w, lists = prepare(scores, labels, where, segments, weights)
     gains = item_gains(y, w, gain_fn, lists)
-    values = _dcg(s, gains, lists, segments, topn, key, discount_fn, rank_fn, cutoff_fn, ties)
+    values = discounted_gain(s, gains, lists, segments, topn, key, discount_fn, rank_fn, cutoff_fn, ties)
     return finish(values, lists, reduce_fn)
 
 
-def _dcg(
+def discounted_gain(
     s: Array,
     gains: Array,
     lists: Lists,
@@ -114,6 +114,7 @@ def _dcg(
     cutoff_fn: Fn,
     ties: str,
 ) -> Array:
+    """Sum the gains of each list, discounted by rank: the body of DCG, for any discount."""
     ranking = rank_items(
         s, lists, segments=segments, topn=topn, key=key, rank_fn=rank_fn, cutoff_fn=cutoff_fn, ties=ties, value=gains
     )
@@ -172,6 +173,6 @@ def ndcg_metric(
     """
     s, y, w, lists = prepare(scores, labels, where, segments, weights)
     gains = item_gains(y, w, gain_fn, lists)
-    value = _dcg(s, gains, lists, segments, topn, key, discount_fn, rank_fn, cutoff_fn, ties)
+    value = discounted_gain(s, gains, lists, segments, topn, key, discount_fn, rank_fn, cutoff_fn, ties)
     best = ideal_dcg(gains, lists, topn=topn, discount_fn=discount_fn)
     return finish(value / jnp.where(best == 0, jnp.ones_like(best), best), lists, reduce_fn)

@@ -37,7 +37,9 @@ __all__ = [
     "check_topn",
     "finish",
     "iota_like",
+    "list_places",
     "prepare",
+    "product_before",
     "running_count",
     "segment_slots",
 ]
@@ -93,6 +95,28 @@ def scatter_last(order: Array, values: Array) -> Array:
     return one(order, values)
 
 
+def list_starts(slot: Array) -> tuple[Array, Array]:
+    """Which items are the first of their list, and where the list of each item starts.
+
+    Args:
+      slot: which list an item belongs to; the items of a list stand together.
+    """
+    fresh = jnp.concatenate([jnp.ones_like(slot[..., :1], bool), slot[..., 1:] != slot[..., :-1]], axis=-1)
+    place = iota_like(slot)
+    return fresh, lax.cummax(jnp.where(fresh, place, jnp.zeros_like(place)), axis=place.ndim - 1)
+
+
+def list_places(like: Array, slot: Array | None = None) -> Array:
+    """Count 1, 2, 3, ... along each list.
+
+    Args:
+      like: an array of the wanted shape.
+      slot: which list an item belongs to, the items of a list standing together; None for one list.
+    """
+    place = iota_like(like) + 1
+    return place if slot is None else place - list_starts(slot)[1]
+
+
 def running_count(x: Array, slot: Array | None = None) -> Array:
     """Sum the items so far, this one included, within each list.
 
@@ -102,12 +126,26 @@ def running_count(x: Array, slot: Array | None = None) -> Array:
       slot: which list an item belongs to, or None for one list.
     """
     total = jnp.cumsum(x, axis=-1)
+    return total if slot is None else total - take_last(total - x, list_starts(slot)[1])
+
+
+def product_before(x: Array, slot: Array | None = None) -> Array:
+    """Multiply the items before this one within each list.
+
+    Args:
+      x: ``[..., n]``; with ``slot``, the items of a list stand together.
+      slot: which list an item belongs to, or None for one list.
+    """
+    shifted = jnp.concatenate([jnp.ones_like(x[..., :1]), x[..., :-1]], axis=-1)[..., : x.shape[-1]]
     if slot is None:
-        return total
-    fresh = jnp.concatenate([jnp.ones_like(slot[..., :1], bool), slot[..., 1:] != slot[..., :-1]], axis=-1)
-    place = iota_like(slot)
-    start = lax.cummax(jnp.where(fresh, place, jnp.zeros_like(place)), axis=place.ndim - 1)
-    return total - take_last(total - x, start)
+        return lax.cumprod(shifted, axis=x.ndim - 1)
+    fresh, _ = list_starts(slot)
+
+    def combine(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+        return a[0] | b[0], jnp.where(b[0], b[1], a[1] * b[1])
+
+    shifted = jnp.where(fresh, jnp.ones_like(shifted), shifted)
+    return lax.associative_scan(combine, (fresh, shifted), axis=x.ndim - 1)[1]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, Real, Shaped
 
 from jrank.arrays import as_floating, as_mask, ordered_key, segment_sum, take_last
 from jrank.errors import LearnError
-from jrank.metrics._lists import Fn, Lists, accepts, check_topn, iota_like, running_count, scatter_last
+from jrank.metrics._lists import Fn, Lists, accepts, check_topn, iota_like, list_places, running_count, scatter_last
 from jrank.types import Array, ArrayLike
 
 __all__ = ["Ranking", "Ties", "cutoff", "rank_items", "ranks"]
@@ -66,7 +66,7 @@ def ranks(
         return jnp.moveaxis(result, -1, axis)
     lists = Lists.of(mask, None if segments is None else jnp.asarray(segments), s.shape)
     order, _, slot = _sorted(s, lists, "stable", None, key)
-    place = running_count(jnp.ones_like(order), slot)
+    place = list_places(order, slot)
     return scatter_last(order, place)
 
 
@@ -187,6 +187,19 @@ class Ranking:
         """Mean of ``x`` over the items with the same score, where ties are averaged; otherwise ``x``."""
         return x if self.ties is None else self.ties.mean(x)
 
+    def in_order(self) -> "Ranking":
+        """The same ranking with the items of a list in the order of their ranks."""
+        if self.order is not None:
+            return self
+        keys = [_descending_key(-self.ranks, self.lists.where)]
+        if self.lists.slot is not None:
+            last = jnp.asarray(self.lists.size, jnp.int32)
+            slot = self.lists.slot
+            keys.insert(0, slot if self.lists.where is None else jnp.where(self.lists.where, slot, last))
+        order, _ = _order(keys)
+        place, kept, seen = (take_last(x, order) for x in (self.ranks, self.kept, self.seen))
+        return Ranking(self.lists.take(order), place, kept, seen, order)
+
     def running(self, x: Array) -> Array:
         """How much of ``x``, a count, stands at this rank or before."""
         if self.order is not None:
@@ -254,7 +267,7 @@ def rank_items(
         kept = (values > -jnp.inf).astype(scores.dtype)
         return Ranking(lists.take(order), place, kept, kept, order)
     order, score_key, slot = _sorted(scores, lists, ties, value, key)
-    place = running_count(jnp.ones_like(scores), slot)
+    place = list_places(order, slot).astype(scores.dtype)
     seen = take_last(retrieved, order)
     kept = seen if topn is None else seen & (place <= topn)
     groups = TieGroups.of(score_key, slot) if ties == "average" and lists.size else None

@@ -8,7 +8,20 @@
 0.7967 -0.7967
 """
 
+from jrank.transforms import utils
 from jrank.transforms._approx import approx_ndcg_loss, approx_t12n
+from jrank.transforms._bound import bound_t12n
+from jrank.transforms._gumbel import gumbel_t12n
+from jrank.transforms._segment import segment_t12n
 from jrank.transforms._steps import approx_cutoff, approx_ranks
 
-__all__ = ["approx_cutoff", "approx_ndcg_loss", "approx_ranks", "approx_t12n"]
+__all__ = [
+    "approx_cutoff",
+    "approx_ndcg_loss",
+    "approx_ranks",
+    "approx_t12n",
+    "bound_t12n",
+    "gumbel_t12n",
+    "segment_t12n",
+    "utils",
+]
