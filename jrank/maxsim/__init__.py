@@ -34,22 +34,26 @@ from jrank.maxsim._explain import (
     snippet,
     top_alignments,
 )
+from jrank.maxsim._fde import FixedEncoder, fde
 from jrank.maxsim._pack import PackedDocs, concat, pack
 from jrank.maxsim._packed import score_packed
 from jrank.maxsim._pool import pool
 from jrank.maxsim._quantize import QuantizedDocs, quantize
+from jrank.maxsim._refine import refine, truncate
 from jrank.maxsim._score import score, score_matrix, score_pairs
 from jrank.maxsim._weights import bm25_weights, idf_weights
 
 __all__ = [
     "Alignment",
     "AlignmentStats",
+    "FixedEncoder",
     "PackedDocs",
     "QuantizedDocs",
     "align",
     "alignment_stats",
     "bm25_weights",
     "concat",
+    "fde",
     "filter_alignment",
     "highlight",
     "idf_weights",
@@ -57,10 +61,12 @@ __all__ = [
     "patch_boxes",
     "pool",
     "quantize",
+    "refine",
     "score",
     "score_matrix",
     "score_packed",
     "score_pairs",
     "snippet",
     "top_alignments",
+    "truncate",
 ]
