@@ -43,7 +43,7 @@ def examples():
             yield pytest.param(program, printed, id=f"{page.relative_to(ROOT)}-{i}")
 
 
-@pytest.mark.parametrize(("program", "printed"), examples())
+@pytest.mark.parametrize(("program", "printed"), list(examples()))
 def test_examples_print_what_they_show(program, printed):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
