@@ -63,6 +63,14 @@ class ModernBertConfig(EncoderConfig):
     pooling: str = "cls"
     mlp_dropout: float = 0.0
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.head_size % 2:
+            raise ModelError(
+                f"the attention heads are {self.head_size} wide, rotary positions need an even width",
+                reason="invalid_config",
+            )
+
 
 def _parse(raw: Mapping[str, Any]) -> ModernBertConfig:
     layers = read_field(raw, "num_hidden_layers", int)

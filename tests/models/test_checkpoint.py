@@ -181,6 +181,7 @@ def test_configurations_that_do_not_fit(change, words, cases, write_case):
         ({"layer_types": ["full_attention"]}, "layer_types"),
         ({"layer_types": None, "global_attn_every_n_layers": 0}, "at least 1 was expected"),
         ({"classifier_pooling": "max"}, "classifier_pooling is 'max'"),
+        ({"hidden_size": 12}, "heads are 3 wide"),
         ({"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "scaled rotary positions"),
     ],
 )
