@@ -1,5 +1,6 @@
 """The join of judgments and a run: which judged documents stand at which rank. Every metric is computed from this."""
 
+import copy
 import weakref
 from functools import cached_property
 from typing import Any
@@ -89,6 +90,18 @@ class Judged:
             num_ret = np.minimum(num_ret, depth)
             rank = np.where(rank <= depth, rank, 0)
         return cls(len(rows), query, grade, rank, num_ret, judged_only=judged_only)
+
+    def reranked(self, query: np.ndarray, rank: np.ndarray, grade: np.ndarray) -> "Judged":
+        """Return the same judgments with other ranks; what depends on judgments alone is kept.
+
+        Args:
+          query: the query of each retrieved judged document, ascending.
+          rank: its 1-based rank, ascending within a query.
+          grade: its grade.
+        """
+        other = copy.copy(self)
+        other.query, other.rank, other.grade = query, rank, grade
+        return other
 
     def count(self, query: np.ndarray) -> np.ndarray:
         """Count the items of each query.

@@ -8,7 +8,7 @@ import numpy as np
 
 from jrank.errors import FusionError
 from jrank.runs import Interned, Run
-from jrank.runs._ragged import Block, blocks, offsets_of
+from jrank.runs._ragged import Block, blocks, offsets_of, sorted_order
 from jrank.runs._vocabulary import Vocabulary, merge_vocabularies
 
 __all__ = ["Aligned", "Side", "align"]
@@ -191,15 +191,8 @@ def _queries(tables: list[Interned], queries: str) -> tuple[str, ...]:
 
 def _group(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return an order in which equal keys stand together, ascending, and where a new key begins."""
-    bits = len(keys).bit_length()
-    if int(keys.max(initial=0)).bit_length() + bits < 63:
-        # Key and position in one integer: sorting values is several times quicker than sorting indices.
-        keys = np.sort((keys << bits) | np.arange(len(keys)))
-        order = keys & ((1 << bits) - 1)
-        keys >>= bits
-    else:
-        order = np.argsort(keys)
-        keys = keys[order]
+    order = sorted_order(keys)
+    keys = keys[order]
     new = np.ones(len(keys), bool)
     np.not_equal(keys[1:], keys[:-1], out=new[1:])
     return order, new

@@ -270,14 +270,15 @@ def _grid(
         raise FusionError("the grid is empty", reason="empty_input")
     problem = Problem(aligned, qrels, metric, ranks=found.uses_ranks(params), scores=found.takes == "scores")
     prepared = [_prepare(found, part.side, params) for part in problem.parts]
+    flat = [np.moveaxis(p[1], 1, 0).reshape(len(runs), -1) if p[1] is not None else None for p in prepared]
     fixed = {key: value for key, value in params.items() if key != "norm"}
     if "norm" in found.params:
         fixed["norm"] = None
 
     def candidate(value: Any) -> Callable[[int], Any]:
         if found.name == "comb_sum" and not fixed.get("missing") and "bias" not in fixed:
-            # A weighted sum is one product of matrices.
-            return lambda i: prepared[i][2] + np.einsum("r,qrd->qd", np.asarray(value, np.float64), prepared[i][1])
+            # A weighted sum is a product with a matrix.
+            return lambda i: prepared[i][2] + (np.asarray(value, np.float64) @ flat[i]).reshape(prepared[i][2].shape)
         return lambda i: found(prepared[i][0], prepared[i][3], **{**fixed, parameter: value})
 
     table = problem.table(candidate(value) for value in values)
@@ -323,8 +324,8 @@ def _gradient(
     for part in problem.parts:
         ranks, _, _, scores = _prepare(found, part.side, params)
         data = scores if found.takes == "scores" else ranks
-        gain = np.zeros((data.shape[0], data.shape[2]))
-        gain[part.row, part.column] = np.maximum(problem.grade_of(part.entry), 0)
+        gain = np.zeros_like(part.grade)
+        gain[part.rows] = np.maximum(np.nan_to_num(part.grade[part.rows]), 0)
         kept = gain.sum(axis=1) > 0
         if kept.any():
             total = gain[kept].sum(axis=1, keepdims=True)

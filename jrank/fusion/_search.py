@@ -36,19 +36,19 @@ def simplex(runs: int, steps: int = 10) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Part:
-    """A block of queries, and where the judged documents that runs hold stand in it.
+    """A block of queries with its judgments.
 
     Attributes:
       side: ranks and scores.
-      entry: which judgments these are.
-      row: the row of each in the block.
-      column: its place among the documents.
+      rows: which rows of the block are judged queries.
+      query: the judged query of each of these.
+      grade: ``[rows of the block, docs]``, NaN where there is no judgment.
     """
 
     side: Side
-    entry: np.ndarray
-    row: np.ndarray
-    column: np.ndarray
+    rows: np.ndarray
+    query: np.ndarray
+    grade: np.ndarray
 
 
 class Problem:
@@ -78,31 +78,27 @@ class Problem:
                 reason="empty_input",
                 hint="check how the ids are written",
             )
-        self._query, self._grade = list_of(data.offsets), data.values
-        self._num_ret = np.append(np.diff(aligned.offsets), 0)[rows]
+        query = list_of(data.offsets)
+        num_ret = np.append(np.diff(aligned.offsets), 0)[rows]
+        self._judged = Judged(len(self.queries), query, data.values, np.zeros(len(query), np.int64), num_ret)
+        self._judged.ideal  # noqa: B018 - computed here, so that every candidate shares it
         # Judged documents among those that the runs hold: both lists are sorted by query and code.
         size = np.int64(max(len(aligned.vocabulary), 1))
         held = list_of(aligned.offsets) * size + aligned.codes
         codes = data.vocabulary.codes_in(aligned.vocabulary)[data.codes]
-        wanted = np.where((codes >= 0) & (rows[self._query] >= 0), rows[self._query] * size + codes, -1)
+        wanted = np.where((codes >= 0) & (rows[query] >= 0), rows[query] * size + codes, -1)
         at = np.minimum(np.searchsorted(held, wanted), max(len(held) - 1, 0))
         found = np.flatnonzero(held[at] == wanted) if len(held) else np.zeros(0, np.int64)
-        place, owner = at[found], rows[self._query[found]]
+        grades = np.full(len(held), np.nan)
+        grades[at[found]] = data.values[found]
+        judged_as = np.full(len(aligned.queries), -1)
+        judged_as[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
         self.parts = []
         for side in aligned.sides(1 << 19, ranks=ranks, scores=scores):
-            local = np.full(len(aligned.queries), -1)
-            local[side.block.rows] = np.arange(len(side.block.rows))
-            inside = local[owner] >= 0
-            row = local[owner[inside]]
-            self.parts.append(_Part(side, found[inside], row, place[inside] - aligned.offsets[owner[inside]]))
-
-    def grade_of(self, entry: np.ndarray) -> np.ndarray:
-        """Return the grades of judgments.
-
-        Args:
-          entry: which judgments.
-        """
-        return self._grade[entry]
+            number = judged_as[side.block.rows]
+            kept = np.flatnonzero(number >= 0)
+            kept = kept[np.argsort(number[kept])]
+            self.parts.append(_Part(side, kept, number[kept], side.block.take(grades, np.nan)))
 
     def values(self, fuse: Callable[[int], Any]) -> np.ndarray:
         """Return the metric of each judged query.
@@ -110,23 +106,18 @@ class Problem:
         Args:
           fuse: the number of a block -> fused scores ``[queries, docs]``, -inf at padding.
         """
-        rank = np.zeros(len(self._grade), np.int64)
+        found = []
         for number, part in enumerate(self.parts):
-            fused = np.asarray(fuse(number))
-            mine = fused[part.row, part.column]
-            # A rank is one more than the number of documents above; among equal scores, ids count from the largest, and
-            # columns are in the order of ids.
-            step = max(1, (1 << 18) // max(fused.shape[1], 1))
-            column = np.arange(fused.shape[1])
-            for start in range(0, len(mine), step):
-                stop = start + step
-                rows, score = fused[part.row[start:stop]], mine[start:stop, None]
-                above = np.count_nonzero(rows > score, axis=1)
-                tied = np.flatnonzero(np.count_nonzero(rows >= score, axis=1) > above + 1)
-                behind = column > part.column[start:stop][tied, None]
-                above[tied] += np.count_nonzero((rows[tied] == score[tied]) & behind, axis=1)
-                rank[part.entry[start:stop]] = above + 1
-        return self._measure.values(Judged(len(self.queries), self._query, self._grade, rank, self._num_ret))
+            if len(part.rows):
+                columns = _best(np.asarray(fuse(number), np.float64), self._measure.k)[part.rows]
+                grades = part.grade[part.rows[:, None], columns]
+                row, place = np.nonzero(~np.isnan(grades))
+                found.append((part.query[row], place + 1, grades[row, place]))
+        query, rank, grade = (np.concatenate(column) for column in zip(*found, strict=True))
+        if len(found) > 1:
+            order = np.argsort(query, kind="stable")
+            query, rank, grade = query[order], rank[order], grade[order]
+        return self._measure.values(self._judged.reranked(query, rank, grade))
 
     def table(self, candidates: Iterable[Callable[[int], Any]]) -> np.ndarray:
         """Return the metric of each candidate and judged query, ``[candidates, queries]``; on all cores.
@@ -136,3 +127,21 @@ class Problem:
         """
         with ThreadPoolExecutor() as pool:
             return np.stack(list(pool.map(self.values, candidates)))
+
+
+def _best(fused: np.ndarray, k: int | None) -> np.ndarray:
+    """Return the columns of the k best scores of each row, best first; equal scores by column, last first.
+
+    The column takes the place of the last bits of the score, so one sort of integers does both; scores that differ by
+    less than about 1e-12 count as equal.
+    """
+    width = fused.shape[1]
+    mask = np.int64((1 << width.bit_length()) - 1)
+    key = (fused + 0.0).view(np.int64)
+    key ^= (key >> 63) & np.int64(np.iinfo(np.int64).max)
+    key &= ~mask
+    key |= np.arange(width)
+    if k is not None and k * 4 < width:
+        key = np.partition(key, width - k, axis=1)[:, width - k :]
+    key.sort(axis=1)
+    return (key & mask)[:, ::-1][:, :k]

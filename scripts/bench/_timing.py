@@ -1,0 +1,57 @@
+"""What the benchmark scripts share: medians in one process, peers in turn, and where it was measured."""
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+
+def seconds(fn, repeats=7, warmup=1):
+    """Median seconds of a call."""
+    for _ in range(warmup):
+        fn()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        fn()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def in_turn(fns, repeats=7, warmup=1):
+    """Median seconds of several calls, made in turn so that a busy machine slows all of them alike."""
+    times = {name: [] for name in fns}
+    for turn in range(repeats + warmup):
+        for name, fn in fns.items():
+            start = time.perf_counter()
+            fn()
+            if turn >= warmup:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def report(title, rows):
+    """Print a table and, below it, the same as JSON."""
+    versions = {}
+    for name in ("numpy", "jax", "ranx", "pytrec_eval", "scipy"):
+        module = sys.modules.get(name)
+        if module is not None:
+            versions[name] = getattr(module, "__version__", "installed")
+    where = {
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        **versions,
+    }
+    print(f"## {title}\n")
+    print("| what | ours, ms | peer, ms | ratio |\n|:--|--:|--:|--:|")
+    for what, ours, peer in rows:
+        other = f"{peer * 1e3:.1f} | {peer / ours:.1f}" if peer is not None else " | "
+        print(f"| {what} | {ours * 1e3:.1f} | {other} |")
+    print("\n" + json.dumps({"where": where, "rows": [{"what": w, "ours_s": o, "peer_s": p} for w, o, p in rows]}))
