@@ -11,14 +11,24 @@ import numpy as np
 from jrank.errors import RetrieveError, require
 from jrank.retrieval._documents import Documents, allowed_documents, check_choice, check_k, check_on_empty
 from jrank.retrieval._store import damaged, read_index, strings_from_arrays, strings_to_arrays, write_index
-from jrank.retrieval._vectors import DTYPES, capacity_for, check_vectors, pack, split_int8, storage_dtype, unpack
+from jrank.retrieval._vectors import (
+    DTYPES,
+    LARGEST,
+    capacity_for,
+    check_vectors,
+    pack,
+    split_int8,
+    storage_dtype,
+    unpack,
+)
 from jrank.runs import Hits
 
 __all__ = ["DenseIndex"]
 
 METRICS = ("cosine", "dot")
-# Queries per block; larger batches are searched block by block.
-QUERIES = 128
+# Queries per block; larger batches are searched block by block. On a CPU the scores of a small block stay in caches.
+QUERIES = {"cpu": 64}
+MORE_QUERIES = 1024
 # Scores per block, of 4 bytes each.
 SCORES = 1 << 26
 
@@ -135,7 +145,7 @@ class DenseIndex:
         Raises:
           RetrieveError: the dimension differs, an id is there already, or see ``build``.
         """
-        vectors = check_vectors(items, "items", unit=self.metric == "cosine")
+        vectors = check_vectors(items, "items", unit=self.metric == "cosine", most=LARGEST[self.dtype])
         with self._lock:
             if self._dimension not in (0, vectors.shape[1]):
                 raise _dimensions(vectors.shape[1], self._dimension)
@@ -177,8 +187,7 @@ class DenseIndex:
         k = check_k(k)
         snapshot = self._ready()
         check_on_empty(on_empty, len(snapshot.ids) - 1)
-        vectors = check_vectors(queries, "queries", unit=self.metric == "cosine", single=True)
-        self._check_dimension(vectors)
+        vectors = self._queries(queries)
         count, capacity = len(vectors), len(snapshot.allowed)
         scores = np.full((count, k), -np.inf, np.float32)
         rows = np.full((count, k), -1)
@@ -187,9 +196,9 @@ class DenseIndex:
         if mask is not None:
             allowed = np.pad(mask, (0, capacity - len(mask)))
         if capacity:
-            from jrank.retrieval._kernels import best_documents
+            from jrank.retrieval._kernels import backend, best_documents
 
-            block = max(min(QUERIES, SCORES // capacity), 1)
+            block = max(min(QUERIES.get(backend(), MORE_QUERIES), SCORES // capacity), 1)
             for low in range(0, count, block):
                 part = vectors[low : low + block]
                 # A few sizes of blocks, so that few are compiled.
@@ -213,13 +222,15 @@ class DenseIndex:
         Returns:
           float32, ``[queries, documents]``, in the order of ``ids``.
         """
-        vectors = check_vectors(queries, "queries", unit=self.metric == "cosine", single=True)
-        self._check_dimension(vectors)
+        vectors = self._queries(queries)
         return vectors @ unpack(self._host(self._ready()), self.dtype).T
 
-    def _check_dimension(self, queries: np.ndarray) -> None:
-        if self._dimension and queries.shape[1] != self._dimension:
-            raise _dimensions(queries.shape[1], self._dimension)
+    def _queries(self, queries: Any) -> np.ndarray:
+        unit = self.metric == "cosine"
+        vectors = check_vectors(queries, "queries", unit=unit, single=True, most=LARGEST[self.dtype])
+        if self._dimension and vectors.shape[1] != self._dimension:
+            raise _dimensions(vectors.shape[1], self._dimension)
+        return vectors
 
     @staticmethod
     def _host(snapshot: Snapshot) -> np.ndarray:

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jrank.sharding import merge_top_k
 from jrank.types import Array
 
-__all__ = ["GROUP", "best_documents", "place_documents"]
+__all__ = ["GROUP", "backend", "best_documents", "place_documents"]
 
 # Documents per group. A row of scores is first reduced to group maxima, so that the sort sees 1/16 of it.
 GROUP = 16
@@ -40,6 +40,11 @@ def place_documents(
     padded = place(np.pad(vectors, ((0, missing), (0, 0))))
     steps = None if scales is None else place(np.pad(scales, (0, missing)))
     return padded, steps, place(np.arange(capacity) < len(vectors))
+
+
+def backend() -> str:
+    """Return the platform that searches run on."""
+    return jax.default_backend()
 
 
 @functools.partial(jax.jit, static_argnames=("k", "mesh"))
@@ -90,17 +95,17 @@ def _best(queries, vectors, scales, allowed, k):
     Groups are looked through in their order, so that of equal scores the earlier document wins.
     """
     scores = _scores(queries, vectors, scales)
-    # NaN would come first in a top-k.
-    scores = jnp.where(allowed[None, :] & ~jnp.isnan(scores), scores, -jnp.inf)
     rows, capacity = scores.shape
     groups = capacity // GROUP
+    # Added, not selected: so the mask joins the reduction, and the scores are written once and read once.
+    mask = jnp.where(allowed, 0, -jnp.inf).astype(jnp.float32)
     if k * 2 >= groups:
-        best, place = lax.top_k(scores, k)
+        best, place = lax.top_k(scores + mask[None, :], k)
         return best, place
-    grouped = scores.reshape(rows, groups, GROUP)
-    chosen = jnp.sort(lax.top_k(grouped.max(axis=-1), k)[1], axis=-1)
-    inside = jnp.take_along_axis(grouped, chosen[:, :, None], axis=1).reshape(rows, k * GROUP)
-    best, place = lax.top_k(inside, k)
+    grouped, mask = scores.reshape(rows, groups, GROUP), mask.reshape(groups, GROUP)
+    chosen = jnp.sort(lax.top_k((grouped + mask[None]).max(axis=-1), k)[1], axis=-1)
+    inside = jax.vmap(lambda row, which: row[which])(grouped, chosen) + mask[chosen]
+    best, place = lax.top_k(inside.reshape(rows, k * GROUP), k)
     group = jnp.take_along_axis(chosen, place // GROUP, axis=-1)
     return best, group * GROUP + place % GROUP
 

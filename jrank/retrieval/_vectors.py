@@ -6,12 +6,25 @@ import numpy as np
 
 from jrank.errors import RetrieveError, require
 
-__all__ = ["DTYPES", "capacity_for", "check_vectors", "pack", "pack_int8", "split_int8", "storage_dtype", "unpack"]
+__all__ = [
+    "DTYPES",
+    "LARGEST",
+    "capacity_for",
+    "check_vectors",
+    "pack",
+    "pack_int8",
+    "split_int8",
+    "storage_dtype",
+    "unpack",
+]
 
 DTYPES = ("float32", "bfloat16", "float16", "int8")
 
+# Products of numbers up to this add up without overflow, so no score is infinite or NaN.
+LARGEST = {"float32": 1e16, "bfloat16": 1e16, "float16": 6e4, "int8": 1e16}
 
-def check_vectors(vectors: Any, name: str, *, unit: bool, single: bool = False) -> np.ndarray:
+
+def check_vectors(vectors: Any, name: str, *, unit: bool, single: bool = False, most: float = 1e16) -> np.ndarray:
     """Return vectors as float32, ``[n, d]``.
 
     Args:
@@ -19,6 +32,7 @@ def check_vectors(vectors: Any, name: str, *, unit: bool, single: bool = False) 
       name: what the message calls it.
       unit: whether they are brought to length 1; a vector of zeros stays as it is.
       single: whether one vector ``[d]`` is taken as ``[1, d]``.
+      most: the largest absolute value; where vectors are brought to length 1, every finite value will do.
 
     Raises:
       TypeError: it is a list.
@@ -34,10 +48,17 @@ def check_vectors(vectors: Any, name: str, *, unit: bool, single: bool = False) 
             f"{name} must be numbers of shape [n, d], got {array.dtype} of shape {array.shape}",
             reason="invalid_parameter",
         )
-    array = array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
     if not np.isfinite(array).all():
         row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
         raise RetrieveError(f"{name}[{row}] holds a number that is not finite", reason="invalid_parameter")
+    if not unit and array.size and np.abs(array).max() > most:
+        raise RetrieveError(
+            f"{name} hold {np.abs(array).max():.3g}, more than {most:g}, so scores would overflow",
+            reason="invalid_parameter",
+            hint="divide them by a constant, which keeps the order",
+        )
     if unit and array.size:
         # Scaled first, so that squares neither overflow nor vanish.
         largest = np.abs(array).max(axis=1, keepdims=True)
