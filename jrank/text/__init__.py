@@ -23,7 +23,15 @@ left, never lets a text forge special tokens, and pads to rectangles:
 Nothing here imports jax.
 """
 
-from jrank.text._analyzers import ENGLISH_STOP_WORDS, Analyzer, EncodedTexts, encode_texts
+from jrank.text._analyzers import ENGLISH_STOP_WORDS, Analyzer, EncodedTexts, TokenizerAnalyzer, encode_texts
 from jrank.text._pairs import Encoded, PairTokenizer
 
-__all__ = ["ENGLISH_STOP_WORDS", "Analyzer", "Encoded", "EncodedTexts", "PairTokenizer", "encode_texts"]
+__all__ = [
+    "ENGLISH_STOP_WORDS",
+    "Analyzer",
+    "Encoded",
+    "EncodedTexts",
+    "PairTokenizer",
+    "TokenizerAnalyzer",
+    "encode_texts",
+]

@@ -1,18 +1,20 @@
 """Lexical analyzers: text to terms, one text at a time or a whole corpus at once."""
 
 import itertools
+import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jrank.errors import RetrieveError, require
+from jrank.errors import DataError, RetrieveError, require
+from jrank.files import read_bytes
 
-__all__ = ["ENGLISH_STOP_WORDS", "Analyzer", "EncodedTexts", "encode_texts"]
+__all__ = ["ENGLISH_STOP_WORDS", "Analyzer", "EncodedTexts", "TokenizerAnalyzer", "encode_texts"]
 
 # fmt: off
 ENGLISH_STOP_WORDS = frozenset([
@@ -190,6 +192,61 @@ class Analyzer:
         return [None if len(word) < short or word in stop else stem for word, stem in zip(words, stems, strict=True)]
 
 
+class TokenizerAnalyzer:
+    """Cut text with a tokenizer of the `tokenizers` library, so that a lexical index counts a model's word pieces.
+
+    Args:
+      tokenizer: a ``tokenizers.Tokenizer``, or the path of a ``tokenizer.json``. Special tokens are not added, and
+        truncation and padding that it may prescribe are left out.
+
+    Raises:
+      RetrieveError: the file is no tokenizer.
+
+    >>> import tokenizers
+    >>> inner = tokenizers.Tokenizer(tokenizers.models.WordLevel({"red": 0, "fox": 1, "?": 2}, unk_token="?"))
+    >>> inner.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    >>> TokenizerAnalyzer(inner)("red dog")
+    ['red', '?']
+    """
+
+    def __init__(self, tokenizer: Any):
+        tokenizers = require("tokenizers", "")
+        if isinstance(tokenizer, (str, os.PathLike)):
+            try:
+                tokenizer = tokenizers.Tokenizer.from_str(read_bytes(tokenizer, max_bytes=256 << 20).decode())
+            except DataError:
+                raise
+            except Exception as error:
+                raise RetrieveError(
+                    f"{os.fspath(tokenizer)} is no tokenizer: {error}",
+                    reason="invalid_parameter",
+                    hint="name a tokenizer.json",
+                ) from None
+        elif not isinstance(tokenizer, tokenizers.Tokenizer):
+            raise TypeError(f"expected a tokenizers.Tokenizer or a path, got {type(tokenizer).__name__}")
+        # A copy, since these settings belong to the object.
+        self._tokenizer = tokenizers.Tokenizer.from_str(tokenizer.to_str())
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    def __call__(self, text: str) -> list[str]:
+        """Return the tokens of a text, in order.
+
+        Args:
+          text: any string.
+        """
+        return self.batch([text])[0]
+
+    def batch(self, texts: list[str]) -> list[list[str]]:
+        """Return the tokens of many texts; large batches use all cores.
+
+        Args:
+          texts: strings.
+        """
+        clean = [_as_text(text).encode("utf-8", "replace").decode() for text in texts]
+        return [encoding.tokens for encoding in self._tokenizer.encode_batch(clean, add_special_tokens=False)]
+
+
 def encode_texts(
     texts: Iterable[str] | Iterable[Sequence[str]],
     analyzer: Callable[[str], Sequence[str]] | None,
@@ -201,7 +258,8 @@ def encode_texts(
 
     Args:
       texts: strings, or lists of terms, which are taken as they are.
-      analyzer: an ``Analyzer``, or any function from a string to its terms; not asked for lists of terms.
+      analyzer: an ``Analyzer``, a ``TokenizerAnalyzer``, or any function from a string to its terms; not asked for
+        lists of terms.
       vocabulary: number of each term, counted from 0; with ``grow`` new terms are added to it.
       grow: False leaves out terms that the vocabulary does not hold, which is right for queries.
 
@@ -226,6 +284,8 @@ def encode_texts(
     ours = analyzer if isinstance(first, str) and isinstance(analyzer, Analyzer) and analyzer.ngrams == 1 else None
     if not isinstance(first, str):
         words = map(_as_given, texts)
+    elif isinstance(analyzer, TokenizerAnalyzer):
+        words = _in_batches(analyzer, texts)
     elif ours:
         words = map(ours._words, map(_as_text, texts))
     elif callable(analyzer):
@@ -260,6 +320,12 @@ def encode_texts(
         ends = np.concatenate([[0], np.cumsum(keep)])[np.cumsum(sizes)]
         ids, sizes = ids[keep], np.diff(ends, prepend=0)
     return EncodedTexts(ids, sizes)
+
+
+def _in_batches(analyzer: TokenizerAnalyzer, texts: Iterable[Any]) -> Iterator[list[str]]:
+    source = iter(texts)
+    while batch := list(itertools.islice(source, 1024)):
+        yield from analyzer.batch(batch)
 
 
 def _as_text(text: Any) -> str:

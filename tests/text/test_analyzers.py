@@ -8,11 +8,12 @@ import unicodedata
 import numpy as np
 import pytest
 import Stemmer
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jrank.errors import MissingExtraError, RetrieveError
-from jrank.text import ENGLISH_STOP_WORDS, Analyzer, encode_texts
+from jrank.errors import DataError, MissingExtraError, RetrieveError
+from jrank.text import ENGLISH_STOP_WORDS, Analyzer, TokenizerAnalyzer, encode_texts
 
 TEXTS = st.lists(st.text(alphabet="aAbB _-.,éÉßİ\u0301ñ9 \n日本ﬁ\ud800the runing", max_size=30), max_size=6)
 
@@ -64,6 +65,37 @@ def test_any_function_will_do():
     vocabulary = {}
     ids, _ = encode_texts(["a b", "b c"], str.split, vocabulary)
     assert (ids.tolist(), list(vocabulary)) == ([0, 1, 1, 2], ["a", "b", "c"])
+
+
+def make_tokenizer():
+    inner = tokenizers.Tokenizer(tokenizers.models.WordLevel({"red": 0, "fox": 1, "[UNK]": 2}, unk_token="[UNK]"))
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    inner.enable_truncation(1)
+    inner.enable_padding(length=4)
+    return inner
+
+
+def test_tokenizers_of_models(tmp_path):
+    inner = make_tokenizer()
+    inner.save(str(tmp_path / "tokenizer.json"))
+    for analyzer in (TokenizerAnalyzer(inner), TokenizerAnalyzer(tmp_path / "tokenizer.json")):
+        assert analyzer("red fox \ud800") == ["red", "fox", "[UNK]"]
+        vocabulary = {}
+        texts = ["fox red"] * 1500 + [""]
+        ids, lengths = encode_texts(texts, analyzer, vocabulary)
+        assert (ids[:2].tolist(), lengths[-2:].tolist(), list(vocabulary)) == ([0, 1], [2, 0], ["fox", "red"])
+    assert inner.truncation is not None, "the caller's object stays as it was"
+
+
+def test_files_that_are_no_tokenizer(tmp_path):
+    for content in (b"{}", b"\xff", b"no"):
+        (tmp_path / "tokenizer.json").write_bytes(content)
+        with pytest.raises(RetrieveError, match=r"tokenizer\.json is no tokenizer"):
+            TokenizerAnalyzer(tmp_path / "tokenizer.json")
+    with pytest.raises(DataError, match="there is no file"):
+        TokenizerAnalyzer(tmp_path / "none.json")
+    with pytest.raises(TypeError, match=r"expected a tokenizers\.Tokenizer or a path, got int"):
+        TokenizerAnalyzer(3)
 
 
 def test_nothing_gives_nothing():
