@@ -1,4 +1,4 @@
-"""Differentiable sorting and ranking.
+"""Differentiable sorting and ranking, by exact projections and by smooth relaxations.
 
 Ranks are 1-based, and the smallest score has rank 1 unless ``descending`` says otherwise. A temperature in the units of
 the scores says how far apart two scores must be to be told apart: none gives the hard rank, which has no gradient.

@@ -7,15 +7,26 @@ import jax.numpy as jnp
 from jaxtyping import Float, Shaped
 
 from jrank.arrays import inverse_permutation, sort_order
+from jrank.soft import _matrix, _network
 from jrank.soft._arguments import check_mask, check_scores, check_temperature, choose, over_rows, work_dtype
+from jrank.soft._kl import rank_kl
 from jrank.soft._l2 import rank_l2
+from jrank.soft._laplace import rank_laplace
+from jrank.soft._pairwise import rank_sigmoid
 from jrank.soft._parts import count, positive, straight, take_apart
 from jrank.types import Array, ArrayLike
 
 __all__ = ["METHODS", "rank"]
 
 # Ascending ranks of one list of finite scores: (x[n], temperature, where[n]) -> [n].
-METHODS = {"l2": rank_l2}
+METHODS = {
+    "l2": rank_l2,
+    "kl": rank_kl,
+    "laplace": rank_laplace,
+    "sigmoid": rank_sigmoid,
+    **_matrix.RANKS,
+    **_network.RANKS,
+}
 
 
 def _row(x: Array, temperature: Array, where: Array | None, *, method: str, straight_through: bool) -> Array:
@@ -61,10 +72,20 @@ def rank(
 
     Args:
       x: scores; the list is along ``axis``, all other axes are batch.
-      method: ``"l2"``.
+      method: one of
+
+        - ``"l2"``, above: exact, hard at temperatures below the gaps, gradient within blocks only;
+        - ``"kl"``: the entropic projection, the rank sum of the block times softmax(x_B / T); not symmetric: descending
+          is not n + 1 minus ascending;
+        - ``"laplace"``: 1/2 + sum_j F((x_i - x_j) / T), F the distribution function of the Laplace distribution; smooth,
+          with a gradient between all pairs, in O(n log n);
+        - ``"sigmoid"``: 1 + sum over j != i of sigmoid((x_i - x_j) / T), in O(n^2) time;
+        - ``"softsort"``, ``"neuralsort"``: the mean row number of each column of the matrix that ``argsort`` names so;
+        - ``"network"``, ``"odd_even"``: ranks carried back through a relaxed bitonic or odd-even sorting network with
+          logistic comparators.
       temperature: how far apart two scores must be to be told apart, in the units of the scores, >= 0: one number or
-        one for each list. ``"l2"`` is hard where neighbours differ by T or more; towards infinity every rank is
-        (n + 1) / 2. May be traced and differentiated.
+        one for each list. Towards 0 every method is hard, ``"l2"`` exactly so where neighbours differ by T or more;
+        towards infinity every rank is (n + 1) / 2. May be traced and differentiated.
       axis: the axis of the list.
       descending: whether the largest score has rank 1.
       where: True at real items, in a shape that broadcasts to ``x``. Ranks are those among the real items.
@@ -77,14 +98,23 @@ def rank(
       SoftError: unknown method, axis out of range, shapes that do not fit, a negative number as temperature.
       TypeError: ``x`` is not an array of real numbers.
 
-    Numerics: the ranks of a list sum to n (n + 1) / 2. Ties get equal ranks and equal shares of the gradient. Infinite
-    scores stand at the ends, share their ranks and have gradient 0. NaN gets NaN and leaves the ranks of the others as
-    if it were not there. Nothing is divided before differences are taken, and block means are exact beyond the working
-    precision: temperatures of 1e-8 and offsets of 1e3 lose no digits. Half types are computed in float32. An item alone
-    in its block has gradient 0: a temperature below the gaps teaches nothing. At temperature 0 ties share their mean
-    rank. Derivatives of any order are those of the piece that x is in.
-    Cost: O(n log n) time for one sort, O(n) for blocks and gradient; O(n) memory.
-    References: Blondel et al., "Fast Differentiable Sorting and Ranking", ICML 2020.
+    Numerics: the ranks of a list sum to n (n + 1) / 2, except by the two matrices, where they do so towards temperature
+    0. Ties get equal ranks and equal shares of the gradient, except by the networks, whose wiring shares unevenly;
+    ``"kl"`` gives distinct scores distinct ranks only within blocks. Infinite scores stand at the ends, share their
+    ranks and have gradient 0. NaN gets NaN and leaves the ranks of the others as if it were not there. Nothing is divided
+    before differences are taken, and block means are kept beyond the working precision: temperatures of 1e-8 and offsets
+    of 1e3 lose no digits. ``"neuralsort"`` adds up distances: next to 1e38 it cannot tell 0 from 1. Half types are
+    computed in float32. By ``"l2"`` and ``"kl"`` an item alone in its block has gradient 0: a temperature below the gaps
+    teaches nothing. Temperatures below 1e-15 (float32) count as that. Derivatives of any order are right; where the
+    exact methods have a kink, those of one side.
+    Cost: ``"l2"``, ``"kl"``, ``"laplace"``: O(n log n) time for one sort, O(n) for the rest, forward and backward; O(n)
+    memory. ``"sigmoid"``, ``"softsort"``, ``"neuralsort"``: O(n^2) time, blocks of 1M pairs at most in memory.
+    ``"network"``: O(n log(n)^2) time and memory; ``"odd_even"``: O(n^2).
+    References: Blondel et al., "Fast Differentiable Sorting and Ranking", ICML 2020 (l2, kl); Struski et al., "LapSum",
+    ICML 2025 (laplace); Qin et al., "A General Approximation Framework for Direct Optimization of Information Retrieval
+    Measures", 2010 (sigmoid); Prillo and Eisenschlos, "SoftSort", ICML 2020; Grover et al., "Stochastic Optimization of
+    Sorting Networks via Continuous Relaxations", ICLR 2019 (neuralsort); Petersen et al., "Differentiable Sorting
+    Networks", ICML 2021.
 
     >>> rank(jnp.array([3.0, 0.0, 1.0, 0.5, 0.25]), temperature=0.5)
     Array([5.   , 1.625, 3.625, 2.625, 2.125], dtype=float32)

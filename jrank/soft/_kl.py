@@ -1,0 +1,97 @@
+r"""Exact soft rank and sort by entropic (log-KL) projection onto the permutahedron.
+
+A block keeps its extreme score m and the sum of exp of the differences to it, so that every exponent is <= 0 and the
+differences are taken before the division by the temperature.
+"""
+
+import jax.numpy as jnp
+from jax import lax
+
+from jrank.arrays import neutralise, sort_with_order, take_last
+from jrank.soft._blocks import at_items, block_mean
+from jrank.soft._l2 import centres
+from jrank.soft._pav import Cut, Pair, Rule, solve
+from jrank.types import Array
+
+
+def _rank_sum(begin: Array, end: Array) -> Array:
+    return (end - begin) * ((begin + end + 1) / 2)
+
+
+def _rank_closes(left: Pair, right: Pair, cut: Cut, temperature: Array) -> Array:
+    decay = jnp.exp((left[0] - right[0]) / temperature)
+    mine, other = _rank_sum(cut.begin, cut.middle), _rank_sum(cut.middle, cut.end)
+    return left[1] * decay * other >= right[1] * mine
+
+
+def _rank_join(left: Pair, right: Pair, cut: Cut, temperature: Array, short: bool) -> Pair:
+    return right[0], right[1] + left[1] * jnp.exp((left[0] - right[0]) / temperature)
+
+
+def _geometric(length: Array, rate: Array) -> Array:
+    """1 + e^-rate + ... + e^-rate (length - 1)."""
+    return jnp.expm1(-length * rate) / jnp.expm1(-rate)
+
+
+def _sort_closes(left: Pair, right: Pair, cut: Cut, rate: Array) -> Array:
+    mine, other = cut.middle - cut.begin, cut.end - cut.middle
+    growth = jnp.exp(mine * rate - (right[0] - left[0]))
+    return _geometric(mine, rate) * right[1] * growth <= _geometric(other, rate) * left[1]
+
+
+def _sort_join(left: Pair, right: Pair, cut: Cut, rate: Array, short: bool) -> Pair:
+    return left[0], left[1] + right[1] * jnp.exp(left[0] - right[0])
+
+
+# The pair of a block: its largest score (for the sort its smallest) and the sum of exp of the differences to that.
+RANK = Rule(_rank_closes, _rank_join, 1.0)
+SORT = Rule(_sort_closes, _sort_join, 1.0)
+
+
+def decayed(difference: Array, temperature: Array) -> Array:
+    """Return exp(difference / temperature), with derivatives that stay finite where that is 0.
+
+    Args:
+      difference: numbers <= 0, or NaN where there is none, which gives 1.
+      temperature: positive, a scalar.
+    """
+    far = difference < -200 * temperature
+    near = jnp.where(far | jnp.isnan(difference), jnp.zeros_like(difference), difference)
+    return jnp.where(far, jnp.zeros_like(difference), jnp.exp(near / temperature))
+
+
+def rank_kl(x: Array, temperature: Array, where: Array | None) -> Array:
+    """Return ascending soft ranks of one list: projection of x / T onto the logarithms of the permutations of 1..n.
+
+    Args:
+      x: finite scores, ``[n]``.
+      temperature: positive, a scalar.
+      where: the items that count, or None.
+    """
+    s, order = sort_with_order(x, where)
+    blocks = solve(s, order, temperature, rule=RANK)
+    share = decayed(neutralise(x, where) - at_items(blocks.high, blocks.ids), temperature)
+    return at_items(centres(blocks, x.dtype), blocks.ids) * (share / block_mean(share, blocks))
+
+
+def sort_kl(x: Array, temperature: Array, where: Array | None) -> Array:
+    """Return ascending soft sorted values of one list, minus the descending ones of -x.
+
+    Args:
+      x: finite scores, ``[n]``.
+      temperature: positive, a scalar.
+      where: the items that count, or None.
+    """
+    s, order = sort_with_order(x, where)
+    place = lax.iota(jnp.int32, x.shape[0])
+    rate = jnp.maximum(1 / temperature, float(jnp.finfo(x.dtype).tiny) ** 0.5)
+    blocks = solve(s, place, rate, rule=SORT)
+    low = at_items(blocks.high, blocks.ids)
+    values = take_last(neutralise(x, where), order)
+    one = jnp.ones((), x.dtype)
+    share = decayed(low - values, one)
+    length = at_items(blocks.length, blocks.ids).astype(x.dtype)
+    # Both means are exactly 1 for a value alone in its block, which is therefore kept as it is.
+    reach = -jnp.expm1(-jnp.minimum(length * rate, 200)) / (-jnp.expm1(-jnp.minimum(rate, 200)) * length)
+    offset = (place - at_items(blocks.begin, blocks.ids)).astype(x.dtype) * rate
+    return low + offset + (jnp.log(reach) - jnp.log(block_mean(share, blocks)))

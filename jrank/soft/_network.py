@@ -1,0 +1,211 @@
+r"""Relaxed sorting networks: comparators that exchange two values by a share.
+
+A comparator of the places i < j mixes
+
+.. math:: x_i' = \alpha x_i + (1 - \alpha) x_j, \quad x_j' = (1 - \alpha) x_i + \alpha x_j, \quad
+    \alpha = f\left(\frac{x_j - x_i}{T}\right).
+
+The permutation matrix is the product of the layers, each symmetric and doubly stochastic; ranks are its transpose
+applied to 1..n, which takes the layers in reverse and no matrix.
+
+Real items are moved to the front first, and layers that a network of their number has not are left out: so a masked
+list passes through the very network of the list without the masked items.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jrank.arrays import sort_keys, take_last
+from jrank.types import Array
+
+
+class Wiring(NamedTuple):
+    """The layers of a network.
+
+    Attributes:
+      size: the number of places.
+      layers: int32 [layers, 2]: the number that says who meets whom, and the least number of items that need the layer.
+      partner: (place, number) to the place that it meets, itself for none.
+    """
+
+    size: int
+    layers: np.ndarray
+    partner: Callable[[Array, Array], Array]
+
+
+def _bitonic(n: int) -> Wiring:
+    stages = max(n - 1, 0).bit_length()
+    layers = []
+    for stage in range(1, stages + 1):
+        # Every merge meets its mirror image first, so that all comparators point the same way.
+        flips = [2**stage - 1, *(2**step for step in reversed(range(stage - 1)))]
+        layers += [(flip, 2 ** (stage - 1) + 1) for flip in flips]
+    return Wiring(2**stages, np.array(layers, np.int32).reshape(-1, 2), lambda place, flip: place ^ flip)
+
+
+def _odd_even(n: int) -> Wiring:
+    layers = [(layer % 2, layer + 1) for layer in range(n if n > 1 else 0)]
+
+    def partner(place: Array, parity: Array) -> Array:
+        other = place + jnp.where((place + parity) % 2 == 0, 1, -1)
+        return jnp.where((other < 0) | (other >= n), place, other)
+
+    return Wiring(n, np.array(layers, np.int32).reshape(-1, 2), partner)
+
+
+def logistic(d: Array) -> Array:
+    """Share that stays, by the logistic function: hard to working precision from a difference of 17 temperatures.
+
+    Args:
+      d: difference over temperature.
+    """
+    return jax.nn.sigmoid(d)
+
+
+def cauchy(d: Array) -> Array:
+    """Share that stays, by the distribution function of the Cauchy distribution, which makes the relaxation monotonic.
+
+    Args:
+      d: difference over temperature.
+    """
+    return jnp.arctan(d) / jnp.pi + 0.5
+
+
+def reciprocal(d: Array) -> Array:
+    """Share that stays, by a rational function; monotonic.
+
+    Args:
+      d: difference over temperature.
+    """
+    return d / (1 + jnp.abs(d)) / 2 + 0.5
+
+
+def optimal(d: Array) -> Array:
+    """Share that stays, linear in the middle; monotonic with the least error.
+
+    Args:
+      d: difference over temperature.
+    """
+    far = jnp.abs(d) > 0.25
+    inverse = 1 / (16 * jnp.where(far, d, jnp.ones_like(d)))
+    return jnp.where(far, jnp.where(d > 0, 1 - inverse, -inverse), d + 0.5)
+
+
+WIRINGS = {"bitonic": _bitonic, "odd_even": _odd_even}
+SHARES = {"logistic": logistic, "cauchy": cauchy, "reciprocal": reciprocal, "optimal": optimal}
+
+
+class Passed(NamedTuple):
+    """A list that went through a network.
+
+    Attributes:
+      order: int32 [n], the items in the order in which they entered.
+      values: [size], the values as they came out.
+      shares: [layers, size], the share that every place kept.
+      wiring: the network.
+    """
+
+    order: Array
+    values: Array
+    shares: Array
+    wiring: Wiring
+
+
+def _pass(x: Array, temperature: Array, where: Array | None, wires: str, share: str) -> Passed:
+    n = x.shape[0]
+    wiring = WIRINGS[wires](n)
+    place = lax.iota(jnp.int32, wiring.size)
+    counts = jnp.ones(n, bool) if where is None else where
+    order = sort_keys((~counts).astype(jnp.int32))[1]
+    items = jnp.sum(counts, dtype=jnp.int32)
+    values = jnp.zeros(wiring.size, x.dtype).at[:n].set(take_last(jnp.where(counts, x, jnp.zeros_like(x)), order))
+
+    def layer(v: Array, given: Array) -> tuple[Array, Array]:
+        other = wiring.partner(place, given[0])
+        sign = jnp.where(place < other, 1, -1).astype(v.dtype)
+        met = take_last(v, other)
+        # Clipped before the division: a quotient that overflows would make the gradient 0 * inf.
+        difference = jnp.clip(sign * (met - v), -1e6 * temperature, 1e6 * temperature)
+        kept = SHARES[share](difference / temperature)
+        meets = (other != place) & (jnp.maximum(place, other) < items) & (given[1] <= items)
+        kept = jnp.where(meets, kept, jnp.ones_like(kept))
+        return kept * v + (1 - kept) * met, kept
+
+    values, shares = lax.scan(layer, values, jnp.asarray(wiring.layers))
+    return Passed(order, values, shares, wiring)
+
+
+def _through(passed: Passed, v: Array, reverse: bool) -> Array:
+    """Apply the layers, or in reverse their transposes, to columns [size, ...]."""
+    place = lax.iota(jnp.int32, passed.wiring.size)
+
+    def layer(v: Array, given: tuple[Array, Array]) -> tuple[Array, None]:
+        number, kept = given
+        kept = kept.reshape(kept.shape + (1,) * (v.ndim - 1))
+        met = v.at[passed.wiring.partner(place, number)].get(mode="promise_in_bounds")
+        return kept * v + (1 - kept) * met, None
+
+    numbers = jnp.asarray(passed.wiring.layers[:, 0])
+    return lax.scan(layer, v + 0 * passed.values[0], (numbers, passed.shares), reverse=reverse)[0]
+
+
+def sort_network(
+    x: Array, temperature: Array, where: Array | None, *, wires: str = "bitonic", share: str = "logistic"
+) -> Array:
+    """Return ascending soft sorted values of one list.
+
+    Args:
+      x: finite scores, ``[n]``.
+      temperature: positive, a scalar.
+      where: the items that count, or None.
+      wires: "bitonic" or "odd_even".
+      share: "logistic", "cauchy", "reciprocal" or "optimal".
+    """
+    return _pass(x, temperature, where, wires, share).values[: x.shape[0]]
+
+
+def rank_network(
+    x: Array, temperature: Array, where: Array | None, *, wires: str = "bitonic", share: str = "logistic"
+) -> Array:
+    """Return ascending soft ranks of one list.
+
+    Args:
+      x: finite scores, ``[n]``.
+      temperature: positive, a scalar.
+      where: the items that count, or None.
+      wires: "bitonic" or "odd_even".
+      share: "logistic", "cauchy", "reciprocal" or "optimal".
+    """
+    passed = _pass(x, temperature, where, wires, share)
+    place = lax.iota(jnp.int32, passed.wiring.size) + 1
+    ranks = _through(passed, place.astype(x.dtype), True)[: x.shape[0]]
+    return jnp.zeros_like(ranks).at[passed.order].set(ranks, mode="promise_in_bounds", unique_indices=True)
+
+
+def permutation_network(
+    x: Array, temperature: Array, where: Array | None, *, wires: str = "bitonic", share: str = "logistic"
+) -> Array:
+    """Return the soft permutation matrix of one list, ``[n, n]``; doubly stochastic over the items that count.
+
+    Args:
+      x: finite scores, ``[n]``.
+      temperature: positive, a scalar.
+      where: the items that count, or None; rows behind them mean nothing.
+      wires: "bitonic" or "odd_even".
+      share: "logistic", "cauchy", "reciprocal" or "optimal".
+    """
+    n = x.shape[0]
+    passed = _pass(x, temperature, where, wires, share)
+    entered = _through(passed, jnp.eye(passed.wiring.size, dtype=x.dtype), False)[:n, :n]
+    return jnp.zeros_like(entered).at[:, passed.order].set(entered, mode="promise_in_bounds", unique_indices=True)
+
+
+RANKS = {"network": rank_network, "odd_even": partial(rank_network, wires="odd_even")}
+SORTS = {"network": sort_network, "odd_even": partial(sort_network, wires="odd_even")}
+MATRICES = {"network": permutation_network, "odd_even": partial(permutation_network, wires="odd_even")}

@@ -1,0 +1,69 @@
+"""Sums over all pairs of a list, block by block: never [n, n] in memory, and differentiable to any order."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jrank.arrays import map_blocks
+from jrank.types import Array
+
+# Entries of a block of pairs; XLA fuses the block into its reduction, so that this bounds what it may keep at worst.
+PAIRS = 1 << 20
+
+
+def row_block(n: int) -> int:
+    """Return how many rows of n entries a block has.
+
+    Args:
+      n: the length of a row.
+    """
+    return max(1, PAIRS // max(n, 1))
+
+
+def over_pairs(fn: Callable[..., Array], rows: tuple[Array, ...], size: int) -> Array:
+    """Apply a function to blocks of rows and forget what it computed on the way, also for the gradient.
+
+    Args:
+      fn: takes one block of each array and returns an array with that first axis.
+      rows: arrays with the same first axis.
+      size: the length of what each row is paired with.
+    """
+    return map_blocks(jax.checkpoint(fn), rows, row_block(size))
+
+
+def sum_over_others(
+    step: Callable[[Array], Array], x: Array, temperature: Array, where: Array | None, weights: Array | None = None
+) -> Array:
+    """Sum a step of the scaled difference to every item, itself included: sum_j w_j step((x_i - x_j) / T).
+
+    Args:
+      step: an elementwise function that has become constant at differences of 200 temperatures.
+      x: finite scores, ``[n]``.
+      temperature: positive, a scalar.
+      where: the items that are summed over, or None.
+      weights: weights of the items summed over, or None for 1.
+    """
+
+    def block(rows: Array) -> Array:
+        # Clipped before the division: a quotient that overflows would make the gradient 0 * inf.
+        difference = jnp.clip(rows[:, None] - x[None, :], -200 * temperature, 200 * temperature)
+        terms = step(difference / temperature)
+        if weights is not None:
+            terms = terms * weights[None, :]
+        if where is not None:
+            terms = jnp.where(where[None, :], terms, jnp.zeros_like(terms))
+        return jnp.sum(terms, axis=-1)
+
+    return over_pairs(block, (x,), x.shape[0])
+
+
+def rank_sigmoid(x: Array, temperature: Array, where: Array | None) -> Array:
+    """Return ascending soft ranks of one list: 1 plus the sum of sigmoid((x_i - x_j) / T) over all other j.
+
+    Args:
+      x: finite scores, ``[n]``.
+      temperature: positive, a scalar.
+      where: the items that count, or None.
+    """
+    return sum_over_others(jax.nn.sigmoid, x, temperature, where) + 0.5
