@@ -8,6 +8,7 @@ from jaxtyping import Float, Real, Shaped
 from jrank.arrays import as_floating, take_last
 from jrank.errors import LearnError
 from jrank.losses._label_order import LabelOrder
+from jrank.losses._pairs import finite_scores, without_bound
 from jrank.metrics._lists import Fn, finish, prepare
 from jrank.types import Array, ArrayLike
 
@@ -62,13 +63,12 @@ def listmle_loss(
     s, y, _, lists = prepare(scores, labels, where, segments)
     if lists.size == 0:
         return finish(lists.sum(s), lists, reduce_fn, dtype)
-    large = jnp.asarray(jnp.finfo(s.dtype).max / 8, s.dtype)
-    ranked = LabelOrder.of(y, jnp.clip(s, -large, large), lists, key)
+    ranked = LabelOrder.of(y, finite_scores(s), lists, key)
     ahead = ranked.from_here()
     if ties == "group":
         ahead = take_last(ahead, ranked.start)
     terms = ahead - ranked.scores
-    terms = jnp.where(terms > large / 4, jnp.asarray(jnp.inf, s.dtype), terms)
+    terms = without_bound(terms, ranked.take(s) == -jnp.inf)
     relevant = lists.max(y) > 0
     informed = ranked.take(jnp.broadcast_to(lists.spread(relevant), s.shape))
     terms = jnp.where(informed, terms, jnp.zeros_like(terms))

@@ -34,14 +34,15 @@ def finite_scores(scores: Array) -> Array:
     return jnp.clip(scores, -large, large)
 
 
-def without_bound(total: Array) -> Array:
-    """Make a sum over pairs infinite where the difference of an infinite score is in it.
+def without_bound(total: Array, unseen: Array) -> Array:
+    """Make a sum of losses of ``finite_scores`` infinite where it holds the difference of an infinite score.
 
     Args:
-      total: sums of losses of ``finite_scores``.
+      total: sums of losses.
+      unseen: which of them are of lists, or items, with a score of -inf.
     """
     large = jnp.asarray(jnp.finfo(total.dtype).max / 32, total.dtype)
-    return jnp.where(total > large, jnp.asarray(jnp.inf, total.dtype), total)
+    return jnp.where(unseen & (total > large), jnp.asarray(jnp.inf, total.dtype), total)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +177,7 @@ def pair_sums(
 
     for _ in batch:
         one = jax.vmap(one)
-    return without_bound(one(items))
+    return without_bound(one(items), lists.max((scores == -jnp.inf).astype(scores.dtype)) > 0)
 
 
 class _Items(NamedTuple):

@@ -78,6 +78,7 @@ def _matrix(loss: Any, s: Array, y: Array, w: Array | None, lists: Lists, lam: A
     counts = pair_mask(lists)
     counts = jnp.ones((*s.shape, s.shape[-1]), bool) if counts is None else counts
     dy = y[..., :, None] - y[..., None, :]
+    unseen = s == -jnp.inf
     s = finite_scores(s)
     x = s[..., :, None] - s[..., None, :]
     if isinstance(loss, PairLoss):
@@ -90,7 +91,8 @@ def _matrix(loss: Any, s: Array, y: Array, w: Array | None, lists: Lists, lam: A
         values = values * w[..., :, None]
     if lam is not None:
         values = values * lam
-    return without_bound(jnp.where(counts, values, jnp.zeros_like(values))), counts
+    values = jnp.where(counts, values, jnp.zeros_like(values))
+    return without_bound(values, unseen[..., :, None] | unseen[..., None, :]), counts
 
 
 def _pairwise(

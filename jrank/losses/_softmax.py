@@ -6,9 +6,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Float, Real, Shaped
 
-from jrank.arrays import as_floating, masked_logsumexp
+from jrank.arrays import as_floating, masked_logsumexp, neutralise
 from jrank.losses._elementary import softplus
 from jrank.losses._label_order import LabelOrder
+from jrank.losses._pairs import finite_scores, without_bound
 from jrank.metrics import default_gain_fn
 from jrank.metrics._lists import Fn, Lists, accepts, finish, prepare
 from jrank.types import Array, ArrayLike
@@ -157,7 +158,8 @@ def poly1_softmax_loss(
     y = y if w is None else y * w
     total = lists.sum(y)
     some = total != 0
-    surprise = lists.spread(list_logsumexp(s, lists)) - s
+    # Masked before the exponential, which could overflow there and make the gradient NaN.
+    surprise = neutralise(lists.spread(list_logsumexp(s, lists)) - s, lists.where)
     loss = lists.sum(_asked(y, surprise, s))
     hit = lists.sum(y * jnp.exp(-surprise)) / jnp.where(some, total, jnp.ones_like(total))
     rest = jnp.where(some, 1 - hit, jnp.zeros_like(hit))
@@ -208,11 +210,10 @@ def unique_softmax_loss(
     gains = gains if w is None else gains * w
     if lists.size == 0:
         return finish(lists.sum(s), lists, reduce_fn, dtype)
-    large = jnp.asarray(jnp.finfo(s.dtype).max / 8, s.dtype)
-    ranked = LabelOrder.of(y, jnp.clip(s, -large, large), lists)
+    ranked = LabelOrder.of(y, finite_scores(s), lists)
     below = ranked.below()
     # log(1 + exp(below - s)); nothing is below the smallest label.
     surprise = softplus(jnp.where(ranked.has_below, below - ranked.scores, jnp.zeros_like(below)))
     surprise = jnp.where(ranked.has_below, surprise, jnp.zeros_like(surprise))
-    surprise = jnp.where(surprise > large / 4, jnp.asarray(jnp.inf, s.dtype), surprise)
+    surprise = without_bound(surprise, ranked.take(s) == -jnp.inf)
     return finish(ranked.lists.sum(_asked(ranked.take(gains), surprise, ranked.scores)), lists, reduce_fn, dtype)

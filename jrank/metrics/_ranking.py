@@ -8,9 +8,19 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Float, Int, Real, Shaped
 
-from jrank.arrays import as_floating, as_mask, ordered_key, segment_sum, take_last
+from jrank.arrays import as_array, as_floating, as_mask, ordered_key, segment_sum, take_last
 from jrank.errors import LearnError
-from jrank.metrics._lists import Fn, Lists, accepts, check_topn, iota_like, list_places, running_count, scatter_last
+from jrank.metrics._lists import (
+    Fn,
+    Lists,
+    accepts,
+    check_topn,
+    iota_like,
+    list_places,
+    running_count,
+    scatter_last,
+    segment_slots,
+)
 from jrank.types import Array, ArrayLike
 
 __all__ = ["Ranking", "Ties", "cutoff", "rank_items", "ranks"]
@@ -44,7 +54,7 @@ def ranks(
 
     Args:
       scores: one score per item.
-      where: True at real items. Masked items come after all others.
+      where: True at real items. Masked items come after all others of their list.
       segments: ids of lists within the axis, in any order; each is ranked by itself.
       axis: the axis of the items.
       key: a random key; ties are then in random order, otherwise in that of the input.
@@ -64,8 +74,12 @@ def ranks(
         moved = [None if a is None else jnp.moveaxis(jnp.asarray(a), axis, -1) for a in (mask, segments)]
         result = ranks(jnp.moveaxis(s, axis, -1), where=moved[0], segments=moved[1], key=key)
         return jnp.moveaxis(result, -1, axis)
-    lists = Lists.of(mask, None if segments is None else jnp.asarray(segments), s.shape)
-    order, _, slot = _sorted(s, lists, "stable", None, key)
+    slot = None if segments is None else segment_slots(as_array(segments, "segments"), None)
+    keys = [_descending_key(s, mask)] if slot is None else [slot, _descending_key(s, mask)]
+    if key is not None:
+        keys.append(jax.random.bits(key, s.shape, jnp.uint32))
+    order, keys = _order(keys)
+    slot = None if slot is None else keys[0]
     place = list_places(order, slot)
     return scatter_last(order, place)
 

@@ -91,7 +91,7 @@ def gumbel_t12n(
         if accepts(loss_or_metric_fn, "key"):
             key, kwargs["key"] = jax.random.split(key)
         noise = jax.random.gumbel(key, (samples, *s.shape), s.dtype)
-        noisy = noise * jnp.asarray(beta, s.dtype) + s
+        noisy = noise * jnp.asarray(beta, s.dtype) + s[None]
         if smoothing_factor is not None:
             noisy = _smoothed(noisy, kwargs.get("where"), kwargs.get("segments"), smoothing_factor)
         return loss_or_metric_fn(noisy, repeat(as_array(labels, "labels")), **kwargs)
@@ -103,5 +103,6 @@ def _smoothed(scores: Array, where: Any, segments: Any, factor: Any) -> Array:
     mask = as_mask(where, scores.shape)
     lists = Lists.of(mask, None if segments is None else as_array(segments, "segments"), scores.shape)
     safe = neutralise(scores, mask)
-    chance = jnp.exp(safe - lists.spread(list_logsumexp(safe, lists)))
+    # Masked before the exponential, which could overflow there and make the gradient NaN.
+    chance = jnp.exp(neutralise(safe - lists.spread(list_logsumexp(safe, lists)), mask))
     return neutralise(jnp.log(chance + jnp.asarray(factor, scores.dtype)), mask)
