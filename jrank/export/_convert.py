@@ -106,7 +106,7 @@ def _finish(
 @contextlib.contextmanager
 def _quick_compilation() -> Iterator[None]:
     """Compile without optimising: the converter compiles dozens of small programs that run once, when it is loaded."""
-    before = jax.config.jax_disable_most_optimizations
+    before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", True)
     try:
         yield
