@@ -1,8 +1,9 @@
 """Fitting a ranker of feature vectors to padded lists."""
 
+import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from jax.sharding import Mesh
 
 from jrank.errors import TrainError
 from jrank.losses import softmax_loss
+from jrank.models import MLPRanker
 from jrank.training._history import FitResult
 from jrank.training._loop import epoch_order, fit
 from jrank.training._schedules import decay_mask
@@ -83,7 +85,8 @@ def fit_ranker(
         diverged, or the state belongs to another run.
 
     Numerics: lists without a real item count nothing. Labels must be finite and at real items only.
-    Cost: compiles one step; the data stay on the host and travel batch by batch.
+    Cost: compiles one step, which later fits of an ``MLPRanker`` of the same shape to the same data use again; the data
+    stay on the host and travel batch by batch.
 
     >>> from jrank.models import MLPRanker
     >>> rng = np.random.default_rng(0)
@@ -124,21 +127,17 @@ def fit_ranker(
             batch = {key: np.pad(value, [(0, missing)] + [(0, 0)] * (value.ndim - 1)) for key, value in batch.items()}
         return batch
 
-    def loss_fn(params: Any, batch: dict[str, Array], key: Array) -> tuple[Array, Array]:
-        scores = model.apply(params, batch["features"], where=batch["where"], key=key)
-        counted = jnp.sum(jnp.any(batch["where"], axis=-1), dtype=jnp.float32)
-        return loss(scores, batch["labels"], where=batch["where"]), counted
-
+    scorer = _Scorer(_key(model), model)
     params = model.params
     result = fit(
         params,
-        loss_fn,
+        _loss_fn(scorer, loss),
         batch_at,
         steps=epochs * per_epoch,
         learning_rate=learning_rate,
         weight_decay=jax.tree.map(lambda decays: weight_decay if decays else 0.0, decay_mask(params)),
         clip_norm=clip_norm,
-        validate=None if validation is None else _validator(model, validation, metric),
+        validate=None if validation is None else _validator(scorer, validation, metric),
         validate_every=validate_every or per_epoch,
         patience=patience,
         seed=seed,
@@ -159,6 +158,35 @@ def fit_ranker(
         description="ranker",
     )
     return FitResult(model=model.with_params(result.model), history=result.history, best=result.best)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scorer:
+    """A model by what its scores depend on besides the parameters, so that equal ones share what was compiled."""
+
+    key: Hashable
+    model: Any = dataclasses.field(compare=False)
+
+
+def _key(model: Any) -> Hashable:
+    if isinstance(model, MLPRanker):
+        return model.config, np.asarray(model.mean[...]).tobytes(), np.asarray(model.scale[...]).tobytes()
+    return object()  # equal to nothing: what the scores of another model depend on is not known
+
+
+@functools.lru_cache(maxsize=8)
+def _loss_fn(scorer: _Scorer, loss: Callable[..., Array]) -> Callable[..., tuple[Array, Array]]:
+    def loss_fn(params: Any, batch: dict[str, Array], key: Array) -> tuple[Array, Array]:
+        scores = scorer.model.apply(params, batch["features"], where=batch["where"], key=key)
+        counted = jnp.sum(jnp.any(batch["where"], axis=-1), dtype=jnp.float32)
+        return loss(scores, batch["labels"], where=batch["where"]), counted
+
+    return loss_fn
+
+
+@functools.lru_cache(maxsize=8)
+def _score_fn(scorer: _Scorer) -> Callable[..., Array]:
+    return jax.jit(lambda params, features, where: scorer.model.apply(params, features, where=where))
 
 
 def _arrays(lists: Any, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -214,13 +242,13 @@ def _cut(
     )
 
 
-def _validator(model: Any, lists: Any, metric: Callable[..., Array]) -> Callable[[Any], float]:
+def _validator(scorer: _Scorer, lists: Any, metric: Callable[..., Array]) -> Callable[[Any], float]:
     features, labels, where = _arrays(lists, "validation")
     rows = max(min(SCORE_ITEMS // features.shape[1], len(features)), 1)
     missing = -len(features) % rows
     padded = np.pad(features, ((0, missing), (0, 0), (0, 0)))
     mask = np.pad(where, ((0, missing), (0, 0)))
-    score = jax.jit(lambda params, features, where: model.apply(params, features, where=where))
+    score = _score_fn(scorer)
     measure = compiled_metric(metric)
 
     def validate(params: Any) -> float:

@@ -1,4 +1,5 @@
 import functools
+import logging
 import types
 
 import jax
@@ -27,7 +28,8 @@ def toy(lists, seed, n=6):
     return features, labels, where
 
 
-OPTIONS = {"epochs": 30, "batch_size": 16, "learning_rate": 0.05, "progress": False}
+# Inputs as they are and one batch shape throughout: nearly all fits share one compiled step.
+OPTIONS = {"epochs": 2, "batch_size": 16, "learning_rate": 0.05, "standardize": False, "progress": False}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,8 @@ def linear():
 
 @pytest.mark.parametrize("loss", [softmax_loss, approx_t12n(ndcg_metric)])
 def test_a_linear_order_is_found(linear, loss):
-    result = fit_ranker(linear, toy(100, 0), validation=toy(50, 1), loss=loss, patience=10, **OPTIONS)
+    options = {**OPTIONS, "epochs": 30, "standardize": True, "patience": 10}
+    result = fit_ranker(linear, toy(100, 0), validation=toy(50, 1), loss=loss, **options)
     features, labels, where = toy(50, 1)
     # A list without a relevant item counts 0.
     assert result.best.metric > 0.97 * np.mean((labels > 0).any(axis=1, where=where))
@@ -49,22 +52,46 @@ def test_a_linear_order_is_found(linear, loss):
 
 def test_inputs_are_standardized_by_the_training_items(linear):
     features, labels, where = toy(100, 0)
-    result = fit_ranker(linear, (features, labels, where), epochs=1, progress=False)
+    result = fit_ranker(linear, (features, labels, where), **{**OPTIONS, "standardize": True})
     np.testing.assert_allclose(result.model.mean[...], features[where].mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(result.model.scale[...], features[where].std(axis=0), rtol=1e-5)
-    plain = fit_ranker(linear, (features, labels, where), epochs=1, standardize=False, progress=False)
+    plain = fit_ranker(linear, (features, labels, where), **OPTIONS)
     np.testing.assert_array_equal(plain.model.mean[...], np.zeros(4))
 
 
 def test_an_epoch_is_one_pass_and_the_padded_batch_counts_its_lists(linear):
     features, labels, where = toy(5, 2)
-    result = fit_ranker(
-        linear, (features, labels, where), epochs=2, batch_size=8, learning_rate=1e-9, standardize=False, progress=False
-    )
+    result = fit_ranker(linear, (features, labels, where), **{**OPTIONS, "learning_rate": 1e-9})
     assert len(result.history) == 2
     scores = linear(np.nan_to_num(features), where)
     expected = softmax_loss(scores, jnp.where(where, labels, 0), where=jnp.asarray(where))
     assert result.history.loss[0] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_another_fit_to_the_same_data_compiles_nothing():
+    ranker = MLPRanker(4, hidden=(3,), seed=0)
+    logging.getLogger("jax._src.dispatch").addHandler(handler := Compilations())
+    try:
+        with jax.log_compiles():
+            fit_ranker(ranker, toy(40, 5), validation=toy(50, 1), **OPTIONS)
+            assert any("step" in name for name in handler.names)
+            handler.names.clear()
+            again = MLPRanker(4, hidden=(3,), seed=1)
+            options = {**OPTIONS, "learning_rate": 0.1, "weight_decay": 0.1, "clip_norm": 1.0}
+            fit_ranker(again, toy(40, 5), validation=toy(50, 1), **options)
+    finally:
+        logging.getLogger("jax._src.dispatch").removeHandler(handler)
+    assert not [name for name in handler.names if "step" in name or "lambda" in name]
+
+
+class Compilations(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def emit(self, record):
+        if "Finished XLA compilation" in record.getMessage():
+            self.names.append(record.getMessage())
 
 
 def test_long_lists_are_cut_to_their_best_items(linear):
@@ -87,31 +114,28 @@ def test_long_lists_are_cut_to_their_best_items(linear):
 @pytest.mark.parametrize("form", [dict, types.SimpleNamespace])
 def test_mappings_and_objects_are_taken(linear, form):
     features, labels, where = toy(20, 4)
-    options = {"epochs": 2, "batch_size": 8, "progress": False}
-    result = fit_ranker(linear, form(features=features, labels=labels, where=where), **options)
-    assert result.history.loss == fit_ranker(linear, (features, labels, where), **options).history.loss
+    result = fit_ranker(linear, form(features=features, labels=labels, where=where), **OPTIONS)
+    assert result.history.loss == fit_ranker(linear, (features, labels, where), **OPTIONS).history.loss
 
 
 def test_data_read_from_files_are_taken(linear):
     features, labels, where = toy(20, 4)
     offsets = np.concatenate([[0], np.cumsum(where.sum(axis=1))])
     lists = RankingData(features[where], labels[where], offsets, [str(i) for i in range(20)])
-    options = {"epochs": 2, "batch_size": 8, "progress": False}
-    result = fit_ranker(linear, lists, **options)
-    assert result.history.loss == fit_ranker(linear, (features, labels, where), **options).history.loss
+    result = fit_ranker(linear, lists, **OPTIONS)
+    assert result.history.loss == fit_ranker(linear, (features, labels, where), **OPTIONS).history.loss
 
 
 def test_the_mask_may_be_missing(linear):
-    features = np.random.default_rng(0).normal(size=(8, 3, 4))
-    labels = np.eye(3)[np.arange(8) % 3]
-    options = {"epochs": 2, "batch_size": 8, "progress": False}
-    two = fit_ranker(linear, (features, labels), **options)
-    three = fit_ranker(linear, (features, labels, np.ones((8, 3), int)), **options)
+    features = np.random.default_rng(0).normal(size=(8, 6, 4))
+    labels = np.eye(6)[np.arange(8) % 6]
+    two = fit_ranker(linear, (features, labels), **OPTIONS)
+    three = fit_ranker(linear, (features, labels, np.ones((8, 6), int)), **OPTIONS)
     assert two.history.loss == three.history.loss
 
 
 def test_an_interrupted_fit_continues_bit_for_bit(tmp_path):
-    ranker = MLPRanker(4, hidden=(8,), dropout=0.2, seed=1)
+    ranker = MLPRanker(4, hidden=(8,), dropout=0.2, seed=1)  # its dropout continues too
     options = {**OPTIONS, "validation": toy(50, 1), "patience": 50}
     whole = fit_ranker(ranker, toy(100, 0), **{**options, "epochs": 6})
     first = fit_ranker(ranker, toy(100, 0), resume=tmp_path, **{**options, "epochs": 2})
@@ -126,8 +150,9 @@ def test_an_interrupted_fit_continues_bit_for_bit(tmp_path):
 
 
 def test_eight_devices_train_as_one_does(linear, mesh8):
-    one = fit_ranker(linear, toy(40, 5), **OPTIONS)
-    many = fit_ranker(linear, toy(40, 5), mesh=mesh8, **OPTIONS)
+    options = {**OPTIONS, "epochs": 10}
+    one = fit_ranker(linear, toy(40, 5), **options)
+    many = fit_ranker(linear, toy(40, 5), mesh=mesh8, **options)
     np.testing.assert_allclose(many.history.loss, one.history.loss, rtol=1e-4)
     np.testing.assert_allclose(
         many.model.params["out"]["kernel"], one.model.params["out"]["kernel"], rtol=1e-3, atol=1e-5
