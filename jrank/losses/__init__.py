@@ -19,6 +19,8 @@ Gradients are those of JAX. What stands at a masked place never matters, and its
 """
 
 from jrank.losses._building_blocks import compute_pairs, normalize_probabilities, safe_reduce
+from jrank.losses._contrastive import info_nce_loss
+from jrank.losses._distillation import kl_distillation_loss, margin_mse_loss
 from jrank.losses._lambdaweights import dcg2_lambdaweight, dcg_lambdaweight, labeldiff_lambdaweight
 from jrank.losses._listmle import listmle_loss
 from jrank.losses._pairwise import (
@@ -36,8 +38,11 @@ __all__ = [
     "compute_pairs",
     "dcg2_lambdaweight",
     "dcg_lambdaweight",
+    "info_nce_loss",
+    "kl_distillation_loss",
     "labeldiff_lambdaweight",
     "listmle_loss",
+    "margin_mse_loss",
     "normalize_probabilities",
     "pairwise_hinge_loss",
     "pairwise_logistic_loss",
