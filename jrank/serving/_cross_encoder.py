@@ -20,7 +20,10 @@ from jrank.text import Encoded, PairTokenizer
 
 __all__ = ["CrossEncoder", "RerankHit"]
 
-DEFAULT_MAX_TOKENS = 4096
+# A thread works fastest on what stays in its cache; an accelerator wants much at once.
+TOKENS_PER_THREAD = 256
+TOKENS_PER_ACCELERATOR = 16384
+DEFAULT_BATCH_SIZE = 32
 
 Truncation = Literal["only_second", "longest_first", "error", "windows"]
 Pool = Literal["max", "mean", "first"]
@@ -74,9 +77,10 @@ class CrossEncoder:
         self._truncation: Truncation = truncation
         self._max_query_length = max_query_length
         self._max_characters = max_characters
-        # One thread works fastest on what stays in its cache; several need rows to share.
-        self._batch_size = (8 if session.threads == 1 else 32) if batch_size is None else batch_size
-        self._max_tokens = DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens
+        on_cpu = session.providers[0] == "CPUExecutionProvider"
+        tokens = TOKENS_PER_THREAD * session.threads if on_cpu else TOKENS_PER_ACCELERATOR
+        self._batch_size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
+        self._max_tokens = tokens if max_tokens is None else max_tokens
         self._multiple_of = multiple_of
         positive(batch_size=self._batch_size, max_tokens=self._max_tokens)
         self._encode(
@@ -122,8 +126,9 @@ class CrossEncoder:
             document and takes the best; "error" refuses them.
           max_query_length: most tokens of a query; None = half of ``max_length``.
           max_characters: texts are cut to so many characters before tokenising; None = no bound.
-          batch_size: most pairs run together; None = 8 with one thread, else 32.
-          max_tokens: most tokens run together, padding included; None = 4096.
+          batch_size: most pairs run together; None = 32.
+          max_tokens: most tokens run together, padding included; a longer pair runs alone. None = 256 for each thread,
+            which is what stays in a core's cache, and 16384 on accelerators.
           multiple_of: pad to multiples of this, for providers that compile a program for each shape.
 
         Returns:
