@@ -64,13 +64,14 @@ def index_dtype(tokens: int) -> type:
     return jnp.int16 if tokens <= jnp.iinfo(jnp.int16).max else jnp.int32
 
 
-def best(rows: Array, docs: Array, where: Array | None) -> Array:
+def best(rows: Array, docs: Array, where: Array | None, *, deterministic: bool = False) -> Array:
     """Return the largest dot product of each query token with the valid tokens of each document.
 
     Args:
       rows: query tokens, ``[r, d]``, of the same dtype as ``docs``; nothing in them is masked.
       docs: document tokens, ``[n, t, d]``.
       where: which document tokens are valid, bool ``[n, t]``, or None.
+      deterministic: whether gradients by the documents are products instead of scatters.
 
     Returns:
       ``[n, r]``, float32 for the half types; 0 where a document has no valid token.
@@ -82,8 +83,8 @@ def best(rows: Array, docs: Array, where: Array | None) -> Array:
     rows, docs, where = _same_variance(rows, docs, where)
     block = block_size(n, min(r, MAX_ROWS), t, jnp.finfo(accumulator).bits)
     if r <= MAX_ROWS:
-        return _best(rows, docs, where, block)
-    return map_blocks(lambda part: _best(part, docs, where, block).T, (rows,), MAX_ROWS).T
+        return _best(rows, docs, where, block, deterministic)
+    return map_blocks(lambda part: _best(part, docs, where, block, deterministic).T, (rows,), MAX_ROWS).T
 
 
 def best_index(rows: Array, docs: Array, where: Array | None) -> tuple[Array, Array]:
@@ -102,7 +103,7 @@ def best_index(rows: Array, docs: Array, where: Array | None) -> tuple[Array, Ar
     if not (r and n and t):
         return jnp.zeros((n, r), accumulator), jnp.full((n, r), -1, index_dtype(t))
     rows, docs, where = _same_variance(rows, docs, where)
-    return _best_index(rows, docs, where, block_size(n, r, t, jnp.finfo(accumulator).bits))
+    return _best_index(rows, docs, where, block_size(n, r, t, jnp.finfo(accumulator).bits), False)
 
 
 def _same_variance(rows: Array, docs: Array, where: Array | None) -> tuple[Array, Array, Array | None]:
@@ -113,13 +114,13 @@ def _same_variance(rows: Array, docs: Array, where: Array | None) -> tuple[Array
     return rows, docs, where
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
-def _best(rows: Array, docs: Array, where: Array | None, block: int) -> Array:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _best(rows: Array, docs: Array, where: Array | None, block: int, deterministic: bool) -> Array:
     return _scan(rows, docs, where, block, index=False)[0]
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
-def _best_index(rows: Array, docs: Array, where: Array | None, block: int) -> tuple[Array, Array]:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _best_index(rows: Array, docs: Array, where: Array | None, block: int, deterministic: bool) -> tuple[Array, Array]:
     value, index = _scan(rows, docs, where, block, index=True)
     return value, index
 
@@ -180,25 +181,27 @@ def _block(rows: Array, docs: Array, where: Array | None, *, index: bool) -> tup
     return result, first if some is None else jnp.where(some, first, -jnp.ones_like(first))
 
 
-def _tangent(primals: tuple[Any, ...], tangents: tuple[Any, ...], index: Array) -> Array:
+def _tangent(primals: tuple[Any, ...], tangents: tuple[Any, ...], index: Array, dense: int | None) -> Array:
     (rows, docs, where), (d_rows, d_docs, _) = primals, tangents
     terms = []
     if not isinstance(d_rows, SymbolicZero):
         terms.append((d_rows, docs))
-    if not isinstance(d_docs, SymbolicZero):
-        terms.append((rows, d_docs))
-    return picked(terms, index, masked=where is not None)
+    if isinstance(d_docs, SymbolicZero) or dense is None:
+        terms += [] if isinstance(d_docs, SymbolicZero) else [(rows, d_docs)]
+        return picked(terms, index, masked=where is not None)
+    found = _picked_densely(rows, d_docs, index, dense)
+    return found + picked(terms, index, masked=where is not None) if terms else found
 
 
-def _best_rule(block, primals, tangents):
-    value, index = _best_index(*primals, block)
-    return value, _tangent(primals, tangents, index)
+def _best_rule(block, deterministic, primals, tangents):
+    value, index = _best_index(*primals, block, deterministic)
+    return value, _tangent(primals, tangents, index, block if deterministic else None)
 
 
-def _best_index_rule(block, primals, tangents):
-    value, index = _best_index(*primals, block)
+def _best_index_rule(block, deterministic, primals, tangents):
+    value, index = _best_index(*primals, block, deterministic)
     no_tangent = jnp.zeros(index.shape, jax.dtypes.float0)
-    return (value, index), (_tangent(primals, tangents, index), no_tangent)
+    return (value, index), (_tangent(primals, tangents, index, block if deterministic else None), no_tangent)
 
 
 _best.defjvp(_best_rule, symbolic_zeros=True)
@@ -238,6 +241,21 @@ def picked(terms: list[tuple[Array, Array]], index: Array, *, masked: bool) -> A
 
     block = max(1, PICKED_BYTES * 8 // max(1, r * d * jnp.finfo(accumulator).bits))
     return map_blocks(one, (index, *(docs for _, docs in terms)), block)
+
+
+def _picked_densely(rows: Array, docs: Array, index: Array, block: int) -> Array:
+    """As ``picked`` of one term, by way of all products.
+
+    Its transpose is a product too, where on some devices a scatter adds in an order that differs from run to run.
+    """
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def one(index: Array, docs: Array) -> Array:
+        scores = _products(rows, docs)
+        chosen = lax.broadcasted_iota(jnp.int32, scores.shape, 1) == index.astype(jnp.int32)[:, None, :]
+        return jnp.sum(jnp.where(chosen, scores, jnp.zeros_like(scores)), axis=1)
+
+    return map_blocks(one, (index, docs), block)
 
 
 def soft_best(rows: Array, docs: Array, where: Array | None, temperature: Array) -> Array:

@@ -2,18 +2,22 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 from jaxtyping import Float, Real, Shaped
 
 from jrank.arrays import map_blocks, neutralise
+from jrank.errors import RerankError
 from jrank.maxsim._core import best, block_size, soft_best
 from jrank.maxsim._inputs import as_temperature, embeddings, mask
+from jrank.maxsim._pallas import best_pallas
 from jrank.maxsim._total import Reduction, as_weights, check_reduction, total, unit
 from jrank.types import Array, ArrayLike
 
 __all__ = ["score", "score_matrix", "score_pairs"]
+
+Backend = Literal["xla", "pallas"]
 
 
 def score(
@@ -26,6 +30,8 @@ def score(
     normalize: bool = False,
     temperature: Real[ArrayLike, ""] | None = None,
     reduction: Reduction = "sum",
+    backend: Backend = "xla",
+    deterministic: bool = False,
 ) -> Float[Array, "*batch n"]:
     r"""Late-interaction score of one query against each of several documents.
 
@@ -44,6 +50,11 @@ def score(
         ``T`` falls to 0.
       reduction: "sum" over the query tokens, or "mean", weighted with ``weights``: comparable across queries of
         different lengths, and with cosines in [-1, 1].
+      backend: "xla", or "pallas" for kernels that keep the scores of tokens on the chip (GPU through Triton, TPU;
+        elsewhere interpreted, which is slow): float32 and half types, first derivatives in reverse mode, no
+        temperature. The kernels are held against "xla" by interpretation and lowered for these devices, not timed.
+      deterministic: whether the gradient by the documents is a product instead of a scatter, whose order of summation
+        some devices leave open; the backward pass then takes another product. The kernels always do so.
 
     Returns:
       One score a document. A document without a real token has score 0, as has a query without a token.
@@ -68,10 +79,10 @@ def score(
     >>> score(query, docs, doc_where=jnp.array([[True, True], [True, False]]))
     Array([2., 1.], dtype=float32)
     """
-    check_reduction(reduction)
+    how = _How(temperature, reduction, backend, deterministic)
     arrays = embeddings(query, docs, (2, 3), ("query", "docs"))
-    inputs = _checked(arrays, query_where, doc_where, weights, temperature, normalize=normalize)
-    return inputs.map(_one(inputs.temperature, reduction), inputs.query.ndim - 2)
+    inputs = _checked(arrays, query_where, doc_where, weights, normalize=normalize)
+    return inputs.map(_one(how), inputs.query.ndim - 2)
 
 
 def score_matrix(
@@ -84,6 +95,8 @@ def score_matrix(
     normalize: bool = False,
     temperature: Real[ArrayLike, ""] | None = None,
     reduction: Reduction = "sum",
+    backend: Backend = "xla",
+    deterministic: bool = False,
 ) -> Float[Array, "*batch b n"]:
     r"""Late-interaction scores of every query against every document, for training with in-batch negatives.
 
@@ -98,6 +111,8 @@ def score_matrix(
       normalize: whether vectors are scaled to length 1 first.
       temperature: None for the maximum, a number for a smooth one; see ``score``.
       reduction: "sum" or "mean" over the query tokens; see ``score``.
+      backend: "xla" or "pallas"; see ``score``.
+      deterministic: whether the gradient by the documents is a product instead of a scatter; see ``score``.
 
     Returns:
       The scores; 0 for an empty query or document.
@@ -119,10 +134,10 @@ def score_matrix(
     >>> score_matrix(queries, docs).tolist()
     [[1.0, -1.0], [2.0, 6.0]]
     """
-    check_reduction(reduction)
+    how = _How(temperature, reduction, backend, deterministic)
     arrays = embeddings(queries, docs, (3, 3), ("queries", "docs"))
-    inputs = _checked(arrays, query_where, doc_where, weights, temperature, normalize=normalize)
-    return inputs.map(_matrix(inputs.temperature, reduction), inputs.query.ndim - 3)
+    inputs = _checked(arrays, query_where, doc_where, weights, normalize=normalize)
+    return inputs.map(_matrix(how), inputs.query.ndim - 3)
 
 
 def score_pairs(
@@ -135,6 +150,8 @@ def score_pairs(
     normalize: bool = False,
     temperature: Real[ArrayLike, ""] | None = None,
     reduction: Reduction = "sum",
+    backend: Backend = "xla",
+    deterministic: bool = False,
 ) -> Float[Array, "*batch b k"]:
     r"""Late-interaction scores of each query against documents of its own, for reranking and distillation.
 
@@ -149,6 +166,8 @@ def score_pairs(
       normalize: whether vectors are scaled to length 1 first.
       temperature: None for the maximum, a number for a smooth one; see ``score``.
       reduction: "sum" or "mean" over the query tokens; see ``score``.
+      backend: "xla" or "pallas"; see ``score``.
+      deterministic: whether the gradient by the documents is a product instead of a scatter; see ``score``.
 
     Returns:
       The scores; 0 for an empty query or document.
@@ -166,10 +185,31 @@ def score_pairs(
     >>> score_pairs(queries, docs).tolist()
     [[1.0], [6.0]]
     """
-    check_reduction(reduction)
+    how = _How(temperature, reduction, backend, deterministic)
     arrays = embeddings(queries, docs, (3, 4), ("queries", "docs"), own=(2, 3))
-    inputs = _checked(arrays, query_where, doc_where, weights, temperature, normalize=normalize)
-    return inputs.map(_pairs(inputs.temperature, reduction), inputs.query.ndim - 3)
+    inputs = _checked(arrays, query_where, doc_where, weights, normalize=normalize)
+    return inputs.map(_pairs(how), inputs.query.ndim - 3)
+
+
+class _How:
+    """The options, checked."""
+
+    def __init__(self, temperature: Any, reduction: str, backend: str, deterministic: bool):
+        check_reduction(reduction)
+        if backend not in ("xla", "pallas"):
+            raise RerankError(f"backend is {backend!r}, expected 'xla' or 'pallas'", reason="invalid_parameter")
+        if backend == "pallas" and temperature is not None:
+            raise RerankError("the kernels have no temperature", reason="invalid_parameter", hint="use backend='xla'")
+        self.temperature = None if temperature is None else as_temperature(temperature)
+        self.reduction, self.backend, self.deterministic = reduction, backend, deterministic
+
+    def maxima(self, rows: Array, docs: Array, doc_where: Array | None) -> Array:
+        """Best match of each query token in each document."""
+        if self.temperature is not None:
+            return soft_best(rows, docs, doc_where, self.temperature)
+        if self.backend == "pallas":
+            return best_pallas(rows, docs, doc_where)
+        return best(rows, docs, doc_where, deterministic=self.deterministic)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,17 +221,16 @@ class _Inputs:
     query_where: Array | None
     doc_where: Array | None
     weights: Array | None
-    temperature: Array | None
 
     def map(self, fn: Callable[..., Array], axes: int) -> Array:
-        """Call ``fn`` with everything but the temperature, over that many leading axes."""
+        """Call ``fn`` over that many leading axes."""
         for _ in range(axes):
             fn = jax.vmap(fn)
         return fn(self.query, self.docs, self.query_where, self.doc_where, self.weights)
 
 
 def _checked(
-    arrays: tuple[Array, Array], query_where: Any, doc_where: Any, weights: Any, temperature: Any, *, normalize: bool
+    arrays: tuple[Array, Array], query_where: Any, doc_where: Any, weights: Any, *, normalize: bool
 ) -> _Inputs:
     query, docs = arrays
     query_where = mask(query_where, query.shape[:-1], "query_where")
@@ -201,33 +240,26 @@ def _checked(
         query, docs = unit(query, query_where), unit(docs, doc_where)
     elif query_where is not None:
         query = neutralise(query, query_where[..., None])
-    heat = None if temperature is None else as_temperature(temperature)
-    return _Inputs(query, docs, query_where, doc_where, weights, heat)
+    return _Inputs(query, docs, query_where, doc_where, weights)
 
 
-def _maxima(rows: Array, docs: Array, doc_where: Array | None, temperature: Array | None) -> Array:
-    if temperature is None:
-        return best(rows, docs, doc_where)
-    return soft_best(rows, docs, doc_where, temperature)
-
-
-def _one(temperature: Array | None, reduction: str) -> Callable[..., Array]:
+def _one(how: _How) -> Callable[..., Array]:
     def fn(query: Array, docs: Array, query_where: Any, doc_where: Any, weights: Any) -> Array:
-        return total(_maxima(query, docs, doc_where, temperature), query_where, weights, reduction)
+        return total(how.maxima(query, docs, doc_where), query_where, weights, how.reduction)
 
     return fn
 
 
-def _matrix(temperature: Array | None, reduction: str) -> Callable[..., Array]:
+def _matrix(how: _How) -> Callable[..., Array]:
     def fn(queries: Array, docs: Array, query_where: Any, doc_where: Any, weights: Any) -> Array:
         b, q, d = queries.shape
-        maxima = _maxima(queries.reshape(b * q, d), docs, doc_where, temperature).reshape(docs.shape[0], b, q)
-        return total(maxima, query_where, weights, reduction).T
+        maxima = how.maxima(queries.reshape(b * q, d), docs, doc_where).reshape(docs.shape[0], b, q)
+        return total(maxima, query_where, weights, how.reduction).T
 
     return fn
 
 
-def _pairs(temperature: Array | None, reduction: str) -> Callable[..., Array]:
+def _pairs(how: _How) -> Callable[..., Array]:
     def fn(queries: Array, docs: Array, *rest: Array | None) -> Array:
         b, q, _ = queries.shape
         _, k, t, _ = docs.shape
@@ -238,7 +270,7 @@ def _pairs(temperature: Array | None, reduction: str) -> Callable[..., Array]:
 
         def some(queries: Array, docs: Array, *arrays: Array) -> Array:
             left = iter(arrays)
-            return jax.vmap(_one(temperature, reduction))(queries, docs, *(next(left) if x else None for x in given))
+            return jax.vmap(_one(how))(queries, docs, *(next(left) if x else None for x in given))
 
         return map_blocks(some, (queries, docs, *(x for x in rest if x is not None)), block)
 
