@@ -15,6 +15,7 @@ EMPTY_QUERY | the query has no terms; pass at least one term
 import importlib
 from enum import StrEnum
 from types import ModuleType
+from typing import Any, ClassVar
 
 __all__ = [
     "DataError",
@@ -35,7 +36,7 @@ __all__ = [
 
 
 class JrankError(Exception):
-    """The base of all errors of jrank.
+    """The base of all errors of jrank; what is raised is always one of its children.
 
     Args:
       message: what came and what was expected, without a full stop at the end.
@@ -43,11 +44,8 @@ class JrankError(Exception):
       hint: what to do about it; empty if the message says it all.
     """
 
-    class Reason(StrEnum):
-        """Why the error was raised."""
-
-        OTHER = "other"
-
+    # Each child has an enumeration of its own; the base is for catching.
+    Reason: ClassVar[Any]
     reason: StrEnum
     hint: str
 

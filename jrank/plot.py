@@ -40,7 +40,7 @@ def _tidy(ax: Any) -> None:
 
 
 def quality_latency(
-    points: Mapping[str, tuple[float | int, float | int]], *, metric: str = "NDCG@10", ax: "Axes | None" = None
+    points: Mapping[str, tuple[float | int, float | int]], *, metric: str = "NDCG@10", ax: Any = None
 ) -> "Axes":
     """Draw quality against latency, one point for each system, and the line of those that nothing else beats.
 
@@ -79,7 +79,7 @@ def training_curve(
     metric_steps: Numbers = (),
     metric_values: Numbers = (),
     metric: str = "validation NDCG@10",
-    ax: "Axes | None" = None,
+    ax: Any = None,
 ) -> "Axes":
     """Draw the loss of each step, its running mean, and the validation metric on a second axis.
 
@@ -120,7 +120,7 @@ def temperature_sweep(
     *,
     temperatures: np.ndarray | None = None,
     method: str = "l2",
-    ax: "Axes | None" = None,
+    ax: Any = None,
 ) -> "Axes":
     """Draw how soft ranks go from the hard ranks to their mean as the temperature grows.
 
@@ -156,7 +156,7 @@ def temperature_sweep(
 
 
 def alignment(
-    similarities: np.ndarray, query_tokens: Sequence[str], doc_tokens: Sequence[str], *, ax: "Axes | None" = None
+    similarities: np.ndarray, query_tokens: Sequence[str], doc_tokens: Sequence[str], *, ax: Any = None
 ) -> "Axes":
     """Draw the similarities between query and document tokens; a dot marks the best document token of each query token.
 

@@ -9,6 +9,7 @@ import pytest
 from jrank import errors
 
 CLASSES = [value for _, value in inspect.getmembers(errors, inspect.isclass) if issubclass(value, errors.JrankError)]
+CLASSES.remove(errors.JrankError)
 
 
 @pytest.mark.parametrize("kind", CLASSES)

@@ -93,11 +93,17 @@ def retrieve(collection: Collection, weights: Path, plan: Plan, clock: Clock, *,
     def embed(texts: Sequence[str], show: bool) -> tuple[np.ndarray, list[np.ndarray]]:
         return encoder.encode(texts, max_length=plan.max_tokens, tokens=True, special_tokens=False, progress=show)
 
-    with clock.measure("encode documents"):
-        vectors, tokens = embed(collection.documents, progress)
-    embed(queries, False)  # compiles the shapes of the queries, so that the next line measures encoding alone
-    with clock.measure("dense", share):
-        query_vectors, query_tokens = embed(queries, False)
+    vectors, tokens = embed(collection.documents, progress)
+    # The training queries come first: they compile the shapes, so that the test queries measure encoding alone.
+    test = set(collection.splits["test"])
+    groups = [[i for i, query in enumerate(query_ids) if (query in test) == last] for last in (False, True)]
+    query_vectors = np.zeros((len(queries), vectors.shape[1]), np.float32)
+    query_tokens: list[np.ndarray] = [np.zeros((0, vectors.shape[1]), np.float32)] * len(queries)
+    for name, group in zip(("encode the other queries", "dense"), groups, strict=True):
+        with clock.measure(name):
+            query_vectors[group], matrices = embed([queries[i] for i in group], False)
+        for i, matrix in zip(group, matrices, strict=True):
+            query_tokens[i] = matrix
     semantic = DenseIndex.build(vectors, ids=collection.doc_ids)
     semantic.search(query_vectors, k=DEPTH)
     with clock.measure("dense", share):
