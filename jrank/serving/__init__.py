@@ -2,7 +2,7 @@
 
 >>> import jrank.serving
 >>> print(*jrank.serving.__all__)
-CrossEncoder RerankHit
+CrossEncoder Limits RerankHit create_app
 
 ``CrossEncoder.from_file(bundle)`` loads a directory that ``export.to_onnx`` wrote::
 
@@ -11,9 +11,13 @@ CrossEncoder RerankHit
     for hit in ranker.rank("what is jax?", documents, top_k=3):
         print(hit.score, hit.document)
 
+``create_app`` puts a ranker behind HTTP (extra ``http``), and ``jrank serve bundle/`` runs it.
+
 Nothing here imports jax: ``pip install --no-deps jrank`` with the packages of ``constraints-serving.txt`` is enough.
 """
 
 from jrank.serving._cross_encoder import CrossEncoder, RerankHit
+from jrank.serving._http import create_app
+from jrank.serving._requests import Limits
 
-__all__ = ["CrossEncoder", "RerankHit"]
+__all__ = ["CrossEncoder", "Limits", "RerankHit", "create_app"]
