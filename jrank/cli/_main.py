@@ -12,6 +12,7 @@ from jrank.errors import JrankError
 # Command -> what the overview says. The module jrank.cli._<command> holds add_arguments(parser) and run(args) -> int.
 COMMANDS = {
     "demo": "the whole road on real text: retrieve, fuse, rerank, train, export, serve, evaluate",
+    "rerank": "order documents by a question with an exported cross-encoder; needs no jax",
     "doctor": "versions, devices, extras and weights that this installation has",
 }
 
