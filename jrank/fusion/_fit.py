@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -173,17 +173,13 @@ def fit(
         raise FusionError(f"{folds} folds for {len(judged)} queries", reason="invalid_config", hint="use fewer folds")
 
     def train(queries: list[str]) -> tuple[dict[str, Any], list[tuple[dict[str, Any], float]]]:
-        part = Qrels({query: qrels[query] for query in queries})
-        wanted = set(queries)
-        some = [Run({q: run[q] for q in run if q in wanted}, name=run.name) for run in listed]
+        part, some = _restrict(qrels, queries), [_restrict(run, queries) for run in listed]
         settings = {"metric": metric, "grid": grid, "steps": steps, "learning_rate": learning_rate}
         return learn(align(some, depth=depth, by_id=True), some, part, dict(params), **settings)
 
     def score(learned: dict[str, Any], queries: list[str]) -> np.ndarray:
-        wanted = set(queries)
-        some = [Run({q: run[q] for q in run if q in wanted}) for run in listed]
-        fused = fuse(some, method=method, **learned, depth=depth)
-        report = evaluate(Qrels({query: qrels[query] for query in queries}), fused, metric)
+        fused = fuse([_restrict(run, queries) for run in listed], method=method, **learned, depth=depth)
+        report = evaluate(_restrict(qrels, queries), fused, metric)
         return report.values_by_metric[metric]
 
     held_out = None
@@ -198,6 +194,17 @@ def fit(
         held_out = float(values.mean())
     learned, candidates = train(judged)
     return Fitted(method, learned, metric, float(score(learned, judged).mean()), held_out, candidates)
+
+
+T = TypeVar("T", Run, Qrels)
+
+
+def _restrict(table: T, queries: list[str]) -> T:
+    """Return the part of a table that belongs to some queries."""
+    wanted = set(queries)
+    if all(query in wanted for query in table):
+        return table
+    return type(table)({query: table[query] for query in table if query in wanted})
 
 
 Learner = Callable[..., tuple[dict[str, Any], list[tuple[dict[str, Any], float]]]]
@@ -270,15 +277,14 @@ def _grid(
         raise FusionError("the grid is empty", reason="empty_input")
     problem = Problem(aligned, qrels, metric, ranks=found.uses_ranks(params), scores=found.takes == "scores")
     prepared = [_prepare(found, part.side, params) for part in problem.parts]
-    flat = [np.moveaxis(p[1], 1, 0).reshape(len(runs), -1) if p[1] is not None else None for p in prepared]
+    flat = [np.ascontiguousarray(np.moveaxis(p[1], 1, 0)) if p[1] is not None else None for p in prepared]
     fixed = {key: value for key, value in params.items() if key != "norm"}
     if "norm" in found.params:
         fixed["norm"] = None
 
     def candidate(value: Any) -> Callable[[int], Any]:
         if found.name == "comb_sum" and not fixed.get("missing") and "bias" not in fixed:
-            # A weighted sum is a product with a matrix.
-            return lambda i: prepared[i][2] + (np.asarray(value, np.float64) @ flat[i]).reshape(prepared[i][2].shape)
+            return lambda i: _weighted_sum(prepared[i][2], flat[i], value)
         return lambda i: found(prepared[i][0], prepared[i][3], **{**fixed, parameter: value})
 
     table = problem.table(candidate(value) for value in values)
@@ -287,6 +293,18 @@ def _grid(
     plain = [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
     candidates = [({parameter: value}, mean) for value, mean in zip(plain, means.tolist(), strict=True)]
     return {**params, parameter: plain[best]}, candidates
+
+
+def _weighted_sum(start: np.ndarray, scores: np.ndarray, weights: Any) -> np.ndarray:
+    """Return ``start`` plus the weighted scores, ``[queries, docs]``, of ``[runs, queries, docs]``.
+
+    A matrix product would do the same, but threads of the BLAS within threads of the search stand in each other's way.
+    """
+    total = start.copy()
+    for weight, part in zip(weights, scores, strict=True):
+        if weight:
+            total += weight * part
+    return total
 
 
 def _prepare(found: Method, side: Any, params: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
