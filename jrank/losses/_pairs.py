@@ -267,6 +267,9 @@ def _sweep(
             value, slope = value * scale, slope * scale
         value = jnp.where(counts, value, jnp.zeros_like(value))
         slope = jnp.where(counts, slope, jnp.zeros_like(slope))
+        if with_slopes:
+            # Two sums read the slopes: without the barrier XLA computes the exponentials for each of them again.
+            slope = lax.optimization_barrier(slope)
         return jnp.sum(value, axis=1), jnp.sum(slope, axis=1), -jnp.sum(slope, axis=0)
 
     if count == 1:

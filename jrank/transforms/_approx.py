@@ -11,7 +11,7 @@ from jaxtyping import Float, Real, Shaped
 from jrank import soft
 from jrank.metrics import default_discount_fn, default_gain_fn, ndcg_metric
 from jrank.metrics._lists import Fn
-from jrank.transforms._steps import approx_cutoff, approx_ranks
+from jrank.transforms._steps import approx_cutoff
 from jrank.types import Array, ArrayLike
 
 __all__ = ["approx_ndcg_loss", "approx_t12n", "with_ranks"]
@@ -58,8 +58,9 @@ def _sigmoid(temperature: Real[ArrayLike, ""]) -> Callable[[Array], Array]:
 
 def _soft_rank_fn(method: str, temperature: Real[ArrayLike, ""]) -> Fn:
     def rank_fn(scores, *, where=None, segments=None, key=None):
-        options = {} if segments is None else {"segments": segments}
-        return soft.rank(scores, method=method, temperature=temperature, descending=True, where=where, **options)
+        return soft.rank(
+            scores, method=method, temperature=temperature, descending=True, where=where, segments=segments
+        )
 
     return rank_fn
 
@@ -100,9 +101,7 @@ def approx_t12n(
     -0.6966
     """
     step = _sigmoid(temperature)
-    if rank_fn is None and method == "sigmoid":
-        rank_fn = functools.partial(approx_ranks, step_fn=step)
-    elif rank_fn is None:
+    if rank_fn is None:
         rank_fn = _soft_rank_fn(method, temperature)
     return with_ranks(metric_fn, rank_fn, functools.partial(approx_cutoff, step_fn=step), "approx")
 

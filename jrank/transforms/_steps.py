@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Float, Real, Shaped
 
+from jrank import soft
 from jrank.arrays import accumulator_dtype, as_array, as_floating, as_mask, neutralise
 from jrank.losses._pairs import finite_scores
 from jrank.metrics._lists import Lists
@@ -53,6 +54,9 @@ def approx_ranks(
     """
     s = as_floating(scores, "scores")
     mask = as_mask(where, s.shape)
+    if step_fn is jax.nn.sigmoid:
+        place = soft.rank(s, method="sigmoid", descending=True, where=mask, segments=segments)
+        return place if mask is None else jnp.where(mask, place, jnp.ones_like(place))
     ids = None if segments is None else as_array(segments, "segments")
 
     def one(s: Array, mask: Array | None, ids: Array | None) -> Array:
