@@ -21,7 +21,9 @@ Padded lists carry a mask: ranks are those among the real items, and what stands
 Array([2., 4., 1.], dtype=float32)
 """
 
+from jrank.soft._argsort import argsort, top_k
 from jrank.soft._rank import rank
 from jrank.soft._sort import sort
+from jrank.soft._top_k_mask import top_k_mask
 
-__all__ = ["rank", "sort"]
+__all__ = ["argsort", "rank", "sort", "top_k", "top_k_mask"]
