@@ -13,6 +13,7 @@ from jrank.errors import JrankError
 COMMANDS = {
     "demo": "the whole road on real text: retrieve, fuse, rerank, train, export, serve, evaluate",
     "rerank": "order documents by a question with an exported cross-encoder; needs no jax",
+    "serve": "answer rerank requests over HTTP with an exported cross-encoder; needs no jax",
     "doctor": "versions, devices, extras and weights that this installation has",
 }
 

@@ -13,8 +13,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-NAME = "rerank"
-HELP = "order documents by a question with an exported cross-encoder"
 
 MAX_LINE = 8 << 20
 MAX_BYTES = 4 << 30

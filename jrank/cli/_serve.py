@@ -13,9 +13,6 @@ import os
 import sys
 from pathlib import Path
 
-NAME = "serve"
-HELP = "serve an exported cross-encoder over HTTP"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""

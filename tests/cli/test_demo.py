@@ -97,8 +97,9 @@ def test_the_bundle_serves_without_jax(demo):
         "import sys\n"
         "for name in ('jax', 'jaxlib', 'flax', 'onnx', 'jax2onnx', 'optax'): sys.modules[name] = None\n"
         "from jrank.cli import main\n"
-        f"sys.exit(main(['rerank', '--model', {str(out / 'bundle')!r}, 'parse a date', {str(out / 'documents.jsonl')!r},"
-        " '--format', 'json', '--top-k', '3']))"
+        f"sys.exit(main(['rerank', '--model', {str(out / 'bundle')!r}, 'parse a date',"
+        f" {str(out / 'documents.jsonl')!r},"
+        "'--format', 'json', '--top-k', '3']))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.returncode == 0, done.stderr
