@@ -86,6 +86,31 @@ def check_mask(where: Any, shape: tuple[int, ...], axis: int) -> Array | None:
     return None if mask is None else jnp.moveaxis(mask, axis, -1)
 
 
+def check_segments(segments: Any, shape: tuple[int, ...], axis: int) -> Array | None:
+    """Return the segment ids with the list axis last.
+
+    Args:
+      segments: ids in the layout of the user, or None.
+      shape: the shape of the scores with the list axis last.
+      axis: where the list axis was, counted from the front.
+
+    Raises:
+      SoftError: the shape is not that of the scores.
+    """
+    if segments is None:
+        return None
+    ids = as_array(segments, "segments")
+    given = list(shape[:-1])
+    given.insert(axis, shape[-1])
+    if ids.shape != tuple(given):
+        raise SoftError(
+            f"segments has shape {ids.shape}, expected {tuple(given)}",
+            reason="shape_mismatch",
+            hint="give one id for each item",
+        )
+    return jnp.moveaxis(ids, axis, -1)
+
+
 def check_temperature(temperature: Any, batch: tuple[int, ...], dtype: Any, name: str = "temperature") -> Array:
     """Return the temperature in the working type, one for each row.
 

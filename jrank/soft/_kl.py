@@ -10,6 +10,7 @@ from jax import lax
 from jrank.arrays import neutralise, sort_with_order, take_last
 from jrank.soft._blocks import at_items, block_mean
 from jrank.soft._l2 import centres
+from jrank.soft._lists import sort_lists
 from jrank.soft._pav import Cut, Pair, Rule, solve
 from jrank.types import Array
 
@@ -60,16 +61,17 @@ def decayed(difference: Array, temperature: Array) -> Array:
     return jnp.where(far, jnp.zeros_like(difference), jnp.exp(near / temperature))
 
 
-def rank_kl(x: Array, temperature: Array, where: Array | None) -> Array:
+def rank_kl(x: Array, temperature: Array, where: Array | None, slot: Array | None = None) -> Array:
     """Return ascending soft ranks of one list: projection of x / T onto the logarithms of the permutations of 1..n.
 
     Args:
       x: finite scores, ``[n]``.
       temperature: positive, a scalar.
       where: the items that count, or None.
+      slot: the list of each item, or None for one list.
     """
-    s, order = sort_with_order(x, where)
-    blocks = solve(s, order, temperature, rule=RANK)
+    s, order, lower = sort_lists(x, where, slot)
+    blocks = solve(s, order, temperature, rule=RANK, lower=lower)
     share = decayed(neutralise(x, where) - at_items(blocks.high, blocks.ids), temperature)
     return at_items(centres(blocks, x.dtype), blocks.ids) * (share / block_mean(share, blocks))
 

@@ -5,6 +5,7 @@ from jax import lax
 
 from jrank.arrays import neutralise, sort_with_order, take_last
 from jrank.soft._blocks import at_items, deviation, means
+from jrank.soft._lists import sort_lists
 from jrank.soft._pav import Blocks, solve
 from jrank.types import Array
 
@@ -19,16 +20,17 @@ def centres(blocks: Blocks, dtype) -> Array:
     return blocks.begin.astype(dtype) + (blocks.length.astype(dtype) + 1) / 2
 
 
-def rank_l2(x: Array, temperature: Array, where: Array | None) -> Array:
+def rank_l2(x: Array, temperature: Array, where: Array | None, slot: Array | None = None) -> Array:
     """Return ascending soft ranks of one list: projection of x / T onto the permutations of 1..n.
 
     Args:
       x: finite scores, ``[n]``.
       temperature: positive, a scalar.
       where: the items that count, or None.
+      slot: the list of each item, or None for one list.
     """
-    s, order = sort_with_order(x, where)
-    blocks = solve(s, order, temperature / 2)
+    s, order, lower = sort_lists(x, where, slot)
+    blocks = solve(s, order, temperature / 2, lower=lower)
     centre = at_items(centres(blocks, x.dtype), blocks.ids)
     return centre + deviation(neutralise(x, where), blocks) / temperature
 

@@ -11,9 +11,10 @@ Along the sorted scores such sums are recurrences with factors e^(-gap / T) <= 1
 import jax.numpy as jnp
 from jax import lax
 
-from jrank.arrays import neutralise, sort_with_order
+from jrank.arrays import neutralise
 from jrank.sharding import common_variance
 from jrank.soft._kl import decayed
+from jrank.soft._lists import sort_lists
 from jrank.types import Array
 
 
@@ -65,24 +66,27 @@ def decayed_sums(gates: Array, values: Array) -> Array:
     return lax.custom_linear_solve(system, values, forward, backward)
 
 
-def rank_laplace(x: Array, temperature: Array, where: Array | None) -> Array:
+def rank_laplace(x: Array, temperature: Array, where: Array | None, slot: Array | None = None) -> Array:
     """Return ascending soft ranks of one list: half plus the sum of F((x_i - x_j) / T) over all j.
 
     Args:
       x: finite scores, ``[n]``.
       temperature: positive, a scalar.
       where: the items that count, or None.
+      slot: the list of each item, or None for one list.
     """
-    s, order = sort_with_order(x, where)
+    s, order, lower = sort_lists(x, where, slot)
     values = neutralise(x, where).at[order].get(mode="promise_in_bounds", unique_indices=True)
     counted = ~jnp.isnan(s)
-    # No decay reaches over the end of the list: the first gate is 0, and so are those of places without a score.
-    difference = jnp.where(counted[1:], values[:-1] - values[1:], jnp.asarray(-jnp.inf, x.dtype))
+    place = lax.iota(jnp.int32, x.shape[0])
+    # No decay reaches over the end of a list: its first gate is 0, and so are those of places without a score.
+    joined = counted[1:] if lower is None else counted[1:] & (place[1:] > lower[1:])
+    difference = jnp.where(joined, values[:-1] - values[1:], jnp.asarray(-jnp.inf, x.dtype))
     gates = jnp.concatenate([jnp.zeros_like(values[:1]), decayed(difference, temperature)])
     ones = counted.astype(x.dtype)
     before = decayed_sums(gates, ones) - ones
     mirrored = jnp.concatenate([jnp.zeros_like(gates[:1]), gates[:0:-1]])
     after = decayed_sums(mirrored, ones[::-1])[::-1] - ones
-    place = (lax.iota(jnp.int32, x.shape[0]) + 1).astype(x.dtype)
-    ranks = place + (after - before) / 2
+    first = place if lower is None else place - lower
+    ranks = (first + 1).astype(x.dtype) + (after - before) / 2
     return jnp.zeros_like(ranks).at[order].set(ranks, mode="promise_in_bounds", unique_indices=True)

@@ -33,37 +33,38 @@ def over_pairs(fn: Callable[..., Array], rows: tuple[Array, ...], size: int) -> 
 
 
 def sum_over_others(
-    step: Callable[[Array], Array], x: Array, temperature: Array, where: Array | None, weights: Array | None = None
+    step: Callable[[Array], Array], x: Array, temperature: Array, where: Array | None, slot: Array | None = None
 ) -> Array:
-    """Sum a step of the scaled difference to every item, itself included: sum_j w_j step((x_i - x_j) / T).
+    """Sum a step of the scaled difference to every item, itself included: sum_j step((x_i - x_j) / T).
 
     Args:
       step: an elementwise function that has become constant at differences of 200 temperatures.
       x: finite scores, ``[n]``.
       temperature: positive, a scalar.
       where: the items that are summed over, or None.
-      weights: weights of the items summed over, or None for 1.
+      slot: the list of each item, if only those of the same list are summed over.
     """
 
-    def block(rows: Array) -> Array:
+    def block(rows: Array, *mine: Array) -> Array:
         # Clipped before the division: a quotient that overflows would make the gradient 0 * inf.
         difference = jnp.clip(rows[:, None] - x[None, :], -200 * temperature, 200 * temperature)
         terms = step(difference / temperature)
-        if weights is not None:
-            terms = terms * weights[None, :]
         if where is not None:
             terms = jnp.where(where[None, :], terms, jnp.zeros_like(terms))
+        if slot is not None:
+            terms = jnp.where(mine[0][:, None] == slot[None, :], terms, jnp.zeros_like(terms))
         return jnp.sum(terms, axis=-1)
 
-    return over_pairs(block, (x,), x.shape[0])
+    return over_pairs(block, (x,) if slot is None else (x, slot), x.shape[0])
 
 
-def rank_sigmoid(x: Array, temperature: Array, where: Array | None) -> Array:
+def rank_sigmoid(x: Array, temperature: Array, where: Array | None, slot: Array | None = None) -> Array:
     """Return ascending soft ranks of one list: 1 plus the sum of sigmoid((x_i - x_j) / T) over all other j.
 
     Args:
       x: finite scores, ``[n]``.
       temperature: positive, a scalar.
       where: the items that count, or None.
+      slot: the list of each item, or None for one list.
     """
-    return sum_over_others(jax.nn.sigmoid, x, temperature, where) + 0.5
+    return sum_over_others(jax.nn.sigmoid, x, temperature, where, slot) + 0.5

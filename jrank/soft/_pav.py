@@ -32,7 +32,7 @@ class Blocks(NamedTuple):
 
     Attributes:
       ids: for each item, where its block stands in the tables; the items in the order of the input.
-      begin: table, the sorted position at which the block begins.
+      begin: table, the sorted position at which the block begins, counted from the beginning of its list.
       length: table, how many items the block has; 0 where the table holds no block.
       high: table, the first number that the rule keeps, for means their leading part.
       low: table, the second number, for means the rest.
@@ -150,6 +150,8 @@ def _solve(rule: Rule, s: Array, order: Array, slope: Array, *lower: Array) -> B
     after = jnp.concatenate([begin[1:], begin[:1]])
     end = jnp.where(place == count - 1, n, after)
     length = jnp.where(place < count, end - begin, 0)
+    if rest:
+        begin = begin - rest[0].at[begin].get(mode="promise_in_bounds")
     return Blocks(ids, begin, length, high, low, order)
 
 

@@ -1,25 +1,37 @@
 """The soft rank, by every method."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Shaped
 
-from jrank.arrays import inverse_permutation, sort_order
+from jrank.arrays import inverse_permutation, take_last
+from jrank.errors import SoftError
 from jrank.soft import _matrix, _network
-from jrank.soft._arguments import check_mask, check_scores, check_temperature, choose, over_rows, work_dtype
+from jrank.soft._arguments import (
+    check_mask,
+    check_scores,
+    check_segments,
+    check_temperature,
+    choose,
+    over_rows,
+    work_dtype,
+)
 from jrank.soft._kl import rank_kl
 from jrank.soft._l2 import rank_l2
 from jrank.soft._laplace import rank_laplace
+from jrank.soft._lists import count_in_list, slots, sort_lists
 from jrank.soft._pairwise import rank_sigmoid
-from jrank.soft._parts import count, positive, straight, take_apart
+from jrank.soft._parts import positive, straight, take_apart
 from jrank.types import Array, ArrayLike
 
 __all__ = ["METHODS", "rank"]
 
-# Ascending ranks of one list of finite scores: (x[n], temperature, where[n]) -> [n].
-METHODS = {
+# Ascending ranks of one list of finite scores: (x[n], temperature, where[n]) -> [n]; the segmented ones also take
+# slot[n], which list each item belongs to.
+METHODS: dict[str, Callable[..., Array]] = {
     "l2": rank_l2,
     "kl": rank_kl,
     "laplace": rank_laplace,
@@ -27,27 +39,40 @@ METHODS = {
     **_matrix.RANKS,
     **_network.RANKS,
 }
+SEGMENTED = ("l2", "kl", "laplace", "sigmoid")
 
 
-def _row(x: Array, temperature: Array, where: Array | None, *, method: str, straight_through: bool) -> Array:
-    """Ascending ranks of one list, in the working type."""
+def _row(
+    x: Array,
+    temperature: Array,
+    where: Array | None,
+    segments: Array | None,
+    *,
+    method: str,
+    straight_through: bool,
+) -> Array:
+    """Ascending ranks of one list, or of several, in the working type."""
     parts = take_apart(x, where)
-    below, above, total = (count(a).astype(x.dtype) for a in (parts.low, parts.high, parts.valid))
-    ranks = METHODS[method](parts.safe, positive(temperature), parts.counts) + below
+    slot = None if segments is None else slots(segments)
+    below, above, total = (count_in_list(a, slot).astype(x.dtype) for a in (parts.low, parts.high, parts.valid))
+    lists = {} if slot is None else {"slot": slot}
+    ranks = METHODS[method](parts.safe, positive(temperature), parts.counts, **lists) + below
     # Infinite scores are ties at the ends: each end shares the mean of its ranks.
     ranks = jnp.where(parts.low, (below + 1) / 2, jnp.where(parts.high, total - (above - 1) / 2, ranks))
     if straight_through:
-        hard = inverse_permutation(sort_order(x, where=parts.valid)).astype(x.dtype) + 1
-        ranks = straight(hard, ranks)
+        _, order, lower = sort_lists(jnp.where(parts.valid, x, jnp.zeros_like(x)), parts.valid, slot)
+        place = inverse_permutation(order)
+        place = place if lower is None else place - take_last(lower, place)
+        ranks = straight((place + 1).astype(x.dtype), ranks)
     ranks = jnp.where(parts.valid, ranks, jnp.asarray(jnp.nan, x.dtype))
     return ranks if where is None else jnp.where(where, ranks, jnp.asarray(x.shape[0] + 1, x.dtype))
 
 
 @partial(jax.jit, static_argnames=("method", "descending", "straight_through"))
-def _rank(x, temperature, where, *, method, descending, straight_through):
+def _rank(x, temperature, where, segments, *, method, descending, straight_through):
     row = partial(_row, method=method, straight_through=straight_through)
     x = x.astype(work_dtype(x))
-    return over_rows(row, x.ndim - 1)(-x if descending else x, temperature, where)
+    return over_rows(row, x.ndim - 1)(-x if descending else x, temperature, where, segments)
 
 
 def rank(
@@ -59,6 +84,7 @@ def rank(
     descending: bool = False,
     where: Shaped[ArrayLike, "..."] | None = None,
     straight_through: bool = False,
+    segments: Shaped[ArrayLike, "..."] | None = None,
 ) -> Float[Array, "..."]:
     r"""Return differentiable 1-based ranks: the smallest score has rank 1, or the largest with ``descending``.
 
@@ -77,8 +103,8 @@ def rank(
         - ``"l2"``, above: exact, hard at temperatures below the gaps, gradient within blocks only;
         - ``"kl"``: the entropic projection, the rank sum of the block times softmax(x_B / T); not symmetric: descending
           is not n + 1 minus ascending;
-        - ``"laplace"``: 1/2 + sum_j F((x_i - x_j) / T), F the distribution function of the Laplace distribution; smooth,
-          with a gradient between all pairs, in O(n log n);
+        - ``"laplace"``: 1/2 + sum_j F((x_i - x_j) / T), F the Laplace distribution function; smooth, with a gradient
+          between all pairs, in O(n log n);
         - ``"sigmoid"``: 1 + sum over j != i of sigmoid((x_i - x_j) / T), in O(n^2) time;
         - ``"softsort"``, ``"neuralsort"``: the mean row number of each column of the matrix that ``argsort`` names so;
         - ``"network"``, ``"odd_even"``: ranks carried back through a relaxed bitonic or odd-even sorting network with
@@ -90,6 +116,8 @@ def rank(
       descending: whether the largest score has rank 1.
       where: True at real items, in a shape that broadcasts to ``x``. Ranks are those among the real items.
       straight_through: return the hard ranks, ties in the order of the input, with the derivatives of the soft ones.
+      segments: ids, in any order and in the shape of ``x``: items of a row that share one are a list of their own. For
+        ``"l2"``, ``"kl"``, ``"laplace"`` and ``"sigmoid"``. One temperature serves all lists of a row.
 
     Returns:
       The ranks, in the shape and floating type of ``x``; n + 1, with gradient 0, at masked places.
@@ -99,14 +127,13 @@ def rank(
       TypeError: ``x`` is not an array of real numbers.
 
     Numerics: the ranks of a list sum to n (n + 1) / 2, except by the two matrices, where they do so towards temperature
-    0. Ties get equal ranks and equal shares of the gradient, except by the networks, whose wiring shares unevenly;
-    ``"kl"`` gives distinct scores distinct ranks only within blocks. Infinite scores stand at the ends, share their
-    ranks and have gradient 0. NaN gets NaN and leaves the ranks of the others as if it were not there. Nothing is divided
-    before differences are taken, and block means are kept beyond the working precision: temperatures of 1e-8 and offsets
-    of 1e3 lose no digits. ``"neuralsort"`` adds up distances: next to 1e38 it cannot tell 0 from 1. Half types are
-    computed in float32. By ``"l2"`` and ``"kl"`` an item alone in its block has gradient 0: a temperature below the gaps
-    teaches nothing. Temperatures below 1e-15 (float32) count as that. Derivatives of any order are right; where the
-    exact methods have a kink, those of one side.
+    0. Ties get equal ranks and equal shares of the gradient, except by the networks, whose wiring shares unevenly.
+    Infinite scores stand at the ends, share their ranks and have gradient 0. NaN gets NaN and leaves the ranks of the
+    others as if it were not there. Nothing is divided before differences are taken, and block means are kept beyond the
+    working precision: temperatures of 1e-8 and offsets of 1e3 lose no digits. ``"neuralsort"`` adds up distances: next
+    to 1e38 it cannot tell 0 from 1. Half types are computed in float32. By ``"l2"`` and ``"kl"`` an item alone in its
+    block has gradient 0: a temperature below the gaps teaches nothing. Temperatures below 1e-15 (float32) count as
+    that. Derivatives of any order are right; where the exact methods have a kink, those of one side.
     Cost: ``"l2"``, ``"kl"``, ``"laplace"``: O(n log n) time for one sort, O(n) for the rest, forward and backward; O(n)
     memory. ``"sigmoid"``, ``"softsort"``, ``"neuralsort"``: O(n^2) time, blocks of 1M pairs at most in memory.
     ``"network"``: O(n log(n)^2) time and memory; ``"odd_even"``: O(n^2).
@@ -123,7 +150,14 @@ def rank(
     choose(METHODS, method, "rank")
     mask = check_mask(where, scores.shape, axis)
     t = check_temperature(temperature, scores.shape[:-1], work_dtype(scores))
+    ids = check_segments(segments, scores.shape, axis)
+    if ids is not None and method not in SEGMENTED:
+        raise SoftError(
+            f"soft.rank does not take segments by method {method!r}",
+            reason="invalid_parameter",
+            hint=f"methods that do: {', '.join(SEGMENTED)}",
+        )
     if scores.size:
         options = {"method": method, "descending": descending, "straight_through": straight_through}
-        scores = _rank(scores, t, mask, **options).astype(scores.dtype)
+        scores = _rank(scores, t, mask, ids, **options).astype(scores.dtype)
     return jnp.moveaxis(scores, -1, axis)

@@ -1,5 +1,6 @@
 """The soft sort, by every method."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -18,7 +19,7 @@ from jrank.types import Array, ArrayLike
 __all__ = ["METHODS", "sort"]
 
 # Ascending values of one list of finite scores, the real ones first: (x[n], temperature, where[n]) -> [n].
-METHODS = {"l2": sort_l2, "kl": sort_kl, **_matrix.SORTS, **_network.SORTS}
+METHODS: dict[str, Callable[..., Array]] = {"l2": sort_l2, "kl": sort_kl, **_matrix.SORTS, **_network.SORTS}
 
 
 def _row(
@@ -73,10 +74,10 @@ def sort(
         - ``"l2"``, above: exact;
         - ``"kl"``: the entropic projection, minus the descending sort of -x;
         - ``"softsort"``, ``"neuralsort"``, ``"network"``, ``"odd_even"``: P x with the matrix P that ``rank`` names so.
-      temperature: strength of the relaxation, >= 0: one number or one for each list. For ``"l2"`` and ``"kl"`` this is the
-        published epsilon, in 1 / score: ``"l2"`` is hard where neighbours differ by no more than 1 / T, and values further
-        apart than that are drawn together, all to the mean as T grows. For the other methods it is in units of the
-        scores, as for ``rank``. May be traced and differentiated.
+      temperature: strength of the relaxation, >= 0: one number or one for each list. For ``"l2"`` and ``"kl"`` this is
+        the published epsilon, in 1 / score: ``"l2"`` is hard where neighbours differ by no more than 1 / T, and values
+        further apart than that are drawn together, all to the mean as T grows. For the other methods it is in units
+        of the scores, as for ``rank``. May be traced and differentiated.
       axis: the axis of the list.
       descending: whether the largest value comes first.
       where: True at real items, in a shape that broadcasts to ``x``.
@@ -90,12 +91,12 @@ def sort(
       SoftError: unknown method, axis out of range, shapes that do not fit, a negative number as temperature.
       TypeError: ``x`` is not an array of real numbers.
 
-    Numerics: by ``"l2"`` and the networks the values sum to the sum of x. Infinite scores stand at their end with gradient
-    0 and soften nothing; NaN comes last and leaves the others as if it were not there. Of tied scores each gets the
-    gradient of its place in the order of the input, or of their common block. Half types are computed in float32.
-    Derivatives of any order are right; where the exact methods have a kink, those of one side.
-    Cost: ``"l2"``, ``"kl"``: O(n log n) time for one sort, O(n) for blocks and gradient; O(n) memory. The others: as for
-    ``rank``.
+    Numerics: by ``"l2"`` and the networks the values sum to the sum of x. Infinite scores stand at their end with
+    gradient 0 and soften nothing; NaN comes last and leaves the others as if it were not there. Of tied scores each
+    gets the gradient of its place in the order of the input, or of their common block. Half types are computed in
+    float32. Derivatives of any order are right; where the exact methods have a kink, those of one side.
+    Cost: ``"l2"``, ``"kl"``: O(n log n) time for one sort, O(n) for blocks and gradient; O(n) memory. The others: as
+    for ``rank``.
     References: as for ``rank``.
 
     >>> sort(jnp.array([3.0, 0.0, 1.0, 0.5, 0.25]), temperature=1.0)
