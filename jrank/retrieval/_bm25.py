@@ -13,7 +13,7 @@ from jrank.retrieval._postings import Postings
 __all__ = ["BM25Index"]
 
 # Postings that are weighed at a time.
-BLOCK = 1 << 20
+BLOCK = 1 << 18
 
 
 @dataclass(frozen=True)

@@ -87,17 +87,18 @@ class Documents:
         self._dead.update(places.pop(value) for value in gone)
 
     def compact(self) -> np.ndarray | None:
-        """Forget the deleted documents.
+        """Forget the deleted documents, and the table of places, which is made again when it is needed.
 
         Returns:
           Which of the places before are kept, bool; None where nothing was deleted.
         """
+        self._places = None
         if not self._dead:
             return None
         keep = np.ones(len(self._ids), bool)
         keep[list(self._dead)] = False
         self._ids = list(itertools.compress(self._ids, keep))
-        self._dead, self._places = set(), None
+        self._dead = set()
         return keep
 
     def _all_places(self) -> dict[str | int, int]:

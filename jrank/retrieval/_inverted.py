@@ -13,7 +13,7 @@ from scipy import sparse
 
 from jrank.errors import RetrieveError
 from jrank.retrieval._documents import Documents, allowed_documents, check_k, check_on_empty
-from jrank.retrieval._postings import Postings, keep_documents, merge_postings
+from jrank.retrieval._postings import Postings, compressed, keep_documents, merge_postings
 from jrank.retrieval._store import damaged, strings_from_arrays, strings_to_arrays, write_index
 from jrank.retrieval._top import top_sparse
 from jrank.runs import Hits
@@ -21,7 +21,7 @@ from jrank.runs import Hits
 __all__ = ["InvertedIndex", "Snapshot"]
 
 # Documents that become postings at a time: bounds the memory of indexing a stream.
-DOCUMENTS = 1 << 14
+DOCUMENTS = 1 << 13
 # Postings that one product may touch at a time, and those per query from which on several threads pay: shorter queries
 # spend their time under the interpreter's lock.
 POSTINGS = 1 << 22
@@ -162,7 +162,7 @@ class InvertedIndex:
 
     def _take(self, postings: Postings, weights: np.ndarray) -> Snapshot:
         shape = (postings.num_terms, postings.num_documents)
-        matrix = sparse.csr_array((weights, postings.documents, postings.starts), shape=shape)
+        matrix = compressed(weights, postings.documents, postings.starts, shape)
         return Snapshot(postings, self._documents.lookup(), matrix, self._background(postings))
 
     # Search ----------------------------------------------------------------------------------------------------------

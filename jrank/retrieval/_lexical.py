@@ -9,7 +9,7 @@ from scipy import sparse
 
 from jrank.errors import RetrieveError
 from jrank.retrieval._inverted import InvertedIndex, Snapshot
-from jrank.retrieval._postings import Postings, postings_from_rows
+from jrank.retrieval._postings import Postings, compressed, postings_from_rows
 from jrank.retrieval._store import damaged, read_index, strings_from_arrays, strings_to_arrays
 from jrank.text import Analyzer, encode_texts
 
@@ -71,7 +71,7 @@ class LexicalIndex(InvertedIndex):
         if counted is None or counted[0] is not snapshot:
             postings = snapshot.postings
             shape = (postings.num_terms, postings.num_documents)
-            by_term = sparse.csr_array((postings.values, postings.documents, postings.starts), shape=shape)
+            by_term = compressed(postings.values, postings.documents, postings.starts, shape)
             counted = self._counted = snapshot, by_term.T.tocsr()
         return counted[1]
 
@@ -95,7 +95,7 @@ class LexicalIndex(InvertedIndex):
         late = terms >= num_terms
         if late.any():
             terms, bounds = terms[~late], bounds - np.concatenate([[0], np.cumsum(late)])[bounds]
-        return sparse.csr_array((np.ones(len(terms), np.float32), terms, bounds), shape=(len(lengths), num_terms))
+        return compressed(np.ones(len(terms), np.float32), terms, bounds, (len(lengths), num_terms))
 
     def _weighted_rows(self, queries: Sequence[Any], num_terms: int) -> sparse.csr_array:
         terms, weights, bounds = [], [], [0]
@@ -111,7 +111,7 @@ class LexicalIndex(InvertedIndex):
                 raise RetrieveError(f"query {place} has a weight that is not finite", reason="invalid_parameter")
             bounds.append(len(terms))
         data = np.array(weights, np.float32), np.array(terms, np.int32), np.array(bounds)
-        return sparse.csr_array(data, shape=(len(queries), num_terms))
+        return compressed(*data, (len(queries), num_terms))
 
     def _parameters(self) -> dict[str, Any]:
         analyzer = self.analyzer.config() if isinstance(self.analyzer, Analyzer) else None

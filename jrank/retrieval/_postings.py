@@ -1,12 +1,11 @@
 """Postings: for each term, the documents that hold it and how often, in one compressed matrix."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 
-__all__ = ["Postings", "keep_documents", "merge_postings", "postings_from_rows"]
+__all__ = ["Postings", "compressed", "keep_documents", "merge_postings", "postings_from_rows"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +40,23 @@ class Postings:
         return np.diff(self.starts)
 
 
+def compressed(values: np.ndarray, columns: np.ndarray, bounds: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
+    """Return a SciPy matrix over arrays that stay as they are.
+
+    Args:
+      values: the entries.
+      columns: their columns, int32.
+      bounds: where each row begins, and the end of the last.
+      shape: rows and columns.
+
+    Returns:
+      The matrix, with indices of 32 bits where they suffice: SciPy takes the larger type of the two, and a product of
+      matrices with different ones would copy.
+    """
+    narrow = np.int32 if len(columns) < 2**31 and max(shape) < 2**31 else np.int64
+    return sparse.csr_array((values, columns.astype(narrow, copy=False), bounds.astype(narrow)), shape=shape)
+
+
 def postings_from_rows(
     terms: np.ndarray, lengths: np.ndarray, num_terms: int, values: np.ndarray | None = None
 ) -> Postings:
@@ -59,50 +75,56 @@ def postings_from_rows(
     """
     bounds = np.concatenate([[0], np.cumsum(lengths)])
     data = np.ones(len(terms), np.int32) if values is None else values
-    rows = sparse.csr_array((data, terms, bounds), shape=(len(lengths), num_terms))
-    columns = rows.tocsc()
+    columns = compressed(data, terms, bounds, (len(lengths), num_terms)).tocsc()
     columns.sum_duplicates()
     return Postings(
         columns.indptr.astype(np.int64),
-        columns.indices.astype(np.int32, copy=False),
-        columns.data,
+        # Copies: what adding up left behind are views of longer arrays.
+        columns.indices.astype(np.int32),
+        columns.data.copy(),
         np.asarray(lengths, np.int64),
     )
 
 
-def merge_postings(parts: Sequence[Postings], num_terms: int) -> Postings:
+def merge_postings(parts: list[Postings], num_terms: int) -> Postings:
     """Join the postings of disjoint sets of documents; the documents of a later part come after those of earlier ones.
 
     Args:
-      parts: the first terms are the same in all, later parts may know more.
+      parts: the first terms are the same in all, later parts may know more. The list is emptied on the way, so that no
+        posting is held twice for long.
       num_terms: how many terms the result has.
 
     Returns:
       The postings of all documents.
 
-    Cost: linear; beyond parts and result, the memory of one part.
+    Cost: linear; the memory of the result and of a few parts, where nobody else holds them.
     """
     if not parts:
         none = np.zeros(0, np.int32)
         return Postings(np.zeros(num_terms + 1, np.int64), none, none, np.zeros(0, np.int64))
     if len(parts) == 1 and parts[0].num_terms == num_terms:
-        return parts[0]
-    counts = np.zeros((len(parts), num_terms), np.int64)
-    for row, part in zip(counts, parts, strict=True):
-        row[: part.num_terms] = part.document_frequency
-    starts = np.concatenate([[0], np.cumsum(counts.sum(axis=0))])
+        return parts.pop()
+    starts = np.zeros(num_terms + 1, np.int64)
+    for part in parts:
+        starts[1 : part.num_terms + 1] += part.document_frequency
+    np.cumsum(starts, out=starts)
+    lengths = np.concatenate([part.lengths for part in parts])
     documents = np.empty(starts[-1], np.int32)
-    values = np.empty(starts[-1], np.result_type(*(part.values for part in parts)))
+    values = np.empty(starts[-1], np.result_type(*{part.values.dtype for part in parts}))
     free, first = starts[:-1].copy(), 0
-    for row, part in zip(counts, parts, strict=True):
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        counts = part.document_frequency
         # Every run of equal terms moves as one piece: to where the term's free space begins.
-        place = np.repeat(free[: part.num_terms] - part.starts[:-1], row[: part.num_terms])
+        place = np.repeat(free[: part.num_terms] - part.starts[:-1], counts)
         place += np.arange(len(place))
         documents[place] = part.documents + np.int32(first)
         values[place] = part.values
-        free += row
+        free[: part.num_terms] += counts
         first += part.num_documents
-    return Postings(starts, documents, values, np.concatenate([part.lengths for part in parts]))
+        del part
+    return Postings(starts, documents, values, lengths)
 
 
 def keep_documents(postings: Postings, keep: np.ndarray) -> Postings:

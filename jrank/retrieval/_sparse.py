@@ -12,7 +12,7 @@ from scipy import sparse
 from jrank.errors import RetrieveError
 from jrank.retrieval._documents import check_choice
 from jrank.retrieval._inverted import InvertedIndex
-from jrank.retrieval._postings import Postings, postings_from_rows
+from jrank.retrieval._postings import Postings, compressed, postings_from_rows
 from jrank.retrieval._store import damaged, read_index
 
 __all__ = ["SparseIndex", "SparseVector"]
@@ -189,7 +189,7 @@ class SparseIndex(InvertedIndex):
         matrix = self._matrix(list(queries))
         known = matrix.indices < num_terms
         bounds = np.concatenate([[0], np.cumsum(known)])[matrix.indptr]
-        return sparse.csr_array((matrix.data[known], matrix.indices[known], bounds), shape=(len(bounds) - 1, num_terms))
+        return compressed(matrix.data[known], matrix.indices[known], bounds, (len(bounds) - 1, num_terms))
 
     def _matrix(self, items: list[Any]) -> sparse.csr_array:
         vectors = []
@@ -207,7 +207,7 @@ class SparseIndex(InvertedIndex):
         values = np.concatenate([vector.values for vector in [none, *vectors]])
         bounds = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         dimensions = int(indices.max(initial=-1)) + 1
-        return sparse.csr_array((values, indices.astype(np.int32), bounds), shape=(len(vectors), dimensions))
+        return compressed(values, indices.astype(np.int32), bounds, (len(vectors), dimensions))
 
     def _weigh(self, postings: Postings) -> np.ndarray:
         return postings.values.astype(np.float32, copy=False)

@@ -27,7 +27,7 @@ ENGLISH_STOP_WORDS = frozenset([
 WORDS = r"\w\w+"
 
 # Words that are turned into numbers at a time.
-BLOCK = 1 << 20
+BLOCK = 1 << 16
 
 # ASCII text can be cut at once: upper case to lower case, everything that is no word character to a space.
 _LOWER = {i: chr(i).lower() if chr(i).isalnum() or chr(i) == "_" else " " for i in range(128)}
@@ -306,6 +306,8 @@ def encode_texts(
             block, count = [], 0
     parts.append(np.fromiter(map(numbers.__getitem__, itertools.chain.from_iterable(block)), np.int32, count))
 
+    # The factory refers to its own dictionary, which would keep all words until the next garbage collection.
+    numbers.default_factory = None
     terms = ours._terms(list(numbers)) if ours else list(numbers)
     if not all(term is None or isinstance(term, str) for term in terms):
         raise TypeError("a term must be a string")
