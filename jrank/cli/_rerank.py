@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-
 MAX_LINE = 8 << 20
 MAX_BYTES = 4 << 30
 
