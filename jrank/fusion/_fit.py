@@ -277,7 +277,7 @@ def _grid(
         raise FusionError("the grid is empty", reason="empty_input")
     problem = Problem(aligned, qrels, metric, ranks=found.uses_ranks(params), scores=found.takes == "scores")
     prepared = [_prepare(found, part.side, params) for part in problem.parts]
-    flat = [np.ascontiguousarray(np.moveaxis(p[1], 1, 0)) if p[1] is not None else None for p in prepared]
+    flat = [np.ascontiguousarray(np.moveaxis(p[1], 1, 0)) for p in prepared if p[1] is not None]
     fixed = {key: value for key, value in params.items() if key != "norm"}
     if "norm" in found.params:
         fixed["norm"] = None

@@ -89,7 +89,10 @@ def test_own_grid_and_fixed_options():
     assert raw.score == pytest.approx(evaluate(qrels, raw.fuse(runs), "map")["map"])
 
 
-@pytest.mark.parametrize("method", ["comb_sum", "rrf", "rbc", "logn_isr", "comb_gmnz"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("rbc", "logn_isr", "comb_gmnz")]
+
+
+@pytest.mark.parametrize("method", ["comb_sum", "rrf", *SLOW])
 def test_gradient_does_better_than_equal_weights(method):
     qrels, runs = systems(40)
     fitted = fusion.fit(runs, qrels, method=method, search="gradient", metric="ndcg@10", steps=150)
@@ -101,6 +104,7 @@ def test_gradient_does_better_than_equal_weights(method):
     assert again.fuse(runs) == fitted.fuse(runs)
 
 
+@pytest.mark.slow
 def test_what_holding_a_document_is_worth_is_learned():
     qrels, runs = systems(60)
     fitted = fusion.fit(runs, qrels, search="gradient", folds=2, steps=150)
