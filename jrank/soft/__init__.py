@@ -24,6 +24,7 @@ Array([2., 4., 1.], dtype=float32)
 from jrank.soft._argsort import argsort, top_k
 from jrank.soft._rank import rank
 from jrank.soft._sort import sort
+from jrank.soft._statistics import median, quantile, spearman
 from jrank.soft._top_k_mask import top_k_mask
 
-__all__ = ["argsort", "rank", "sort", "top_k", "top_k_mask"]
+__all__ = ["argsort", "median", "quantile", "rank", "sort", "spearman", "top_k", "top_k_mask"]
