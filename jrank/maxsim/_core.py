@@ -21,10 +21,8 @@ __all__ = ["best", "best_index", "block_size", "index_dtype", "picked", "soft_be
 
 # Query rows that are scored at a time: they bound the memory of a block from one side, the documents from the other.
 MAX_ROWS = 4096
-# Bytes of a block of scores. On CPU it stays in the cache; accelerators need more work at a time.
-BLOCK_BYTES = {"one core": 1 << 19, "cores": 1 << 19, "accelerator": 1 << 26}
-# Up to that many bytes of scores are computed at once: threads work better on one large product than on many blocks.
-WHOLE_BYTES = {"one core": 1 << 19, "cores": 1 << 25, "accelerator": 1 << 26}
+# Bytes of a block of scores. On CPU it stays in the cache, with work enough for all threads; accelerators need more.
+BLOCK_BYTES = {"one core": 1 << 19, "cores": 1 << 20, "accelerator": 1 << 26}
 # Bytes of the document tokens that a block of the backward pass gathers.
 PICKED_BYTES = 1 << 19
 
@@ -40,19 +38,15 @@ def machine() -> str:
     return "one core" if cores == 1 else "cores"
 
 
-def block_size(number: int, rows: int, tokens: int, bits: int) -> int:
+def block_size(rows: int, tokens: int, bits: int) -> int:
     """Return how many documents make a block.
 
     Args:
-      number: how many documents there are.
       rows: query tokens.
       tokens: tokens of one document.
       bits: bits of one score.
     """
-    each, kind = max(1, rows * tokens * bits // 8), machine()
-    if number * each <= WHOLE_BYTES[kind]:
-        return max(1, number)
-    return max(1, BLOCK_BYTES[kind] // each)
+    return max(1, BLOCK_BYTES[machine()] * 8 // max(1, rows * tokens * bits))
 
 
 def index_dtype(tokens: int) -> type:
@@ -81,7 +75,7 @@ def best(rows: Array, docs: Array, where: Array | None, *, deterministic: bool =
     if not (r and n and t):
         return jnp.zeros((n, r), accumulator)
     rows, docs, where = _same_variance(rows, docs, where)
-    block = block_size(n, min(r, MAX_ROWS), t, jnp.finfo(accumulator).bits)
+    block = block_size(min(r, MAX_ROWS), t, jnp.finfo(accumulator).bits)
     if r <= MAX_ROWS:
         return _best(rows, docs, where, block, deterministic)
     return map_blocks(lambda part: _best(part, docs, where, block, deterministic).T, (rows,), MAX_ROWS).T
@@ -103,7 +97,7 @@ def best_index(rows: Array, docs: Array, where: Array | None) -> tuple[Array, Ar
     if not (r and n and t):
         return jnp.zeros((n, r), accumulator), jnp.full((n, r), -1, index_dtype(t))
     rows, docs, where = _same_variance(rows, docs, where)
-    return _best_index(rows, docs, where, block_size(n, r, t, jnp.finfo(accumulator).bits), False)
+    return _best_index(rows, docs, where, block_size(r, t, jnp.finfo(accumulator).bits), False)
 
 
 def _same_variance(rows: Array, docs: Array, where: Array | None) -> tuple[Array, Array, Array | None]:
@@ -286,4 +280,4 @@ def soft_best(rows: Array, docs: Array, where: Array | None, temperature: Array)
         return temperature * masked_logsumexp(scores / temperature, valid, axis=1)
 
     inputs = (docs,) if where is None else (neutralise(docs, where[:, :, None]), where)
-    return map_blocks(one, inputs, block_size(n, r, t, jnp.finfo(accumulator).bits))
+    return map_blocks(one, inputs, block_size(r, t, jnp.finfo(accumulator).bits))
