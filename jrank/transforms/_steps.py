@@ -58,9 +58,11 @@ def approx_ranks(
         place = soft.rank(s, method="sigmoid", descending=True, where=mask, segments=segments)
         return place if mask is None else jnp.where(mask, place, jnp.ones_like(place))
     ids = None if segments is None else as_array(segments, "segments")
+    # All rows of the batch have a block in memory at once.
+    block = max(1, BLOCK_ITEMS // max(s.size, 1))
 
     def one(s: Array, mask: Array | None, ids: Array | None) -> Array:
-        return _row_ranks(s, mask, ids, step_fn, max(1, BLOCK_ITEMS // max(s.shape[-1], 1)))
+        return _row_ranks(s, mask, ids, step_fn, block)
 
     run = one
     for _ in range(s.ndim - 1):
