@@ -151,7 +151,8 @@ def train_cross_encoder(
             list_size=1 + plan.negatives,
             batch_size=plan.queries_per_step,
             max_steps=training_steps(plan, len(collection.splits["train"])),
-            learning_rate=5e-5,
+            learning_rate=1e-4,
+            head_learning_rate=1e-3,  # the head is new, and at the rate of the trunk it wakes up late
             seed=seed,
             resume=state if plan.resumable else None,
             save_every=20,

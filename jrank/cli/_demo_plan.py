@@ -55,8 +55,8 @@ QUICK = Plan(
     negatives=3,
     resumable=False,
 )
-DEFAULT = Plan(queries={"validation": 48}, max_tokens=160, steps=80)
-FULL = Plan(queries={"validation": 100}, served_tokens=256, epochs=2)
+DEFAULT = Plan(queries={"validation": 48}, max_tokens=128, pair_tokens=64, served_tokens=128, steps=120)
+FULL = Plan(queries={"validation": 100}, epochs=2)
 
 
 def take(collection: Collection, plan: Plan, seed: int) -> Collection:

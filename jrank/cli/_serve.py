@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-documents", type=_positive, default=1000, metavar="N", help="default: 1000 per request")
     parser.add_argument("--max-body", type=_positive, default=8 << 20, metavar="BYTES", help="default: 8 MiB")
     parser.add_argument("--max-waiting", type=_positive, default=4096, metavar="N", help="documents in the queue; 4096")
+    parser.add_argument("--max-wait", type=float, default=10.0, metavar="S", help="refuse what would wait longer; 10")
     parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds per request (default: 60)")
     parser.add_argument("--grace", type=_positive, default=30, metavar="S", help="seconds to finish when stopped; 30")
     parser.add_argument("--quiet", action="store_true", help="no line per request on stderr")
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
         body_bytes=args.max_body,
         documents=args.max_documents,
         waiting_pairs=max(args.max_waiting, args.max_documents),
+        waiting_seconds=args.max_wait,
         seconds=args.timeout,
     )
     ranker = CrossEncoder.from_file(args.model, args.tokenizer, threads=args.threads, max_length=args.max_length)
