@@ -4,6 +4,7 @@ import asyncio
 import collections
 import dataclasses
 import threading
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,15 @@ __all__ = ["Batcher", "QueueFull"]
 
 
 class QueueFull(Exception):
-    """So much is waiting that one more request would only wait in vain."""
+    """So much is waiting that one more request would wait too long.
+
+    Args:
+      seconds: when to try again.
+    """
+
+    def __init__(self, seconds: float = 1.0):
+        super().__init__(f"try again in {seconds:.0f} s")
+        self.seconds = seconds
 
 
 @dataclasses.dataclass(eq=False)
@@ -56,13 +65,24 @@ class Batcher:
     Args:
       ranker: the model.
       max_waiting: most pairs that wait; what comes beyond is refused at once.
+      max_seconds: a request is refused as well if what waits before it would take longer than this, by the speed of the
+        last rounds.
       round_pairs: most pairs of a round.
     """
 
-    def __init__(self, ranker: CrossEncoder, *, max_waiting: int = 4096, round_pairs: int = 64):
+    def __init__(
+        self,
+        ranker: CrossEncoder,
+        *,
+        max_waiting: int = 4096,
+        max_seconds: float = 10.0,
+        round_pairs: int = 64,
+    ):
         self._ranker = ranker
         self._max_waiting = max_waiting
+        self._max_seconds = max_seconds
         self._round_pairs = round_pairs
+        self._pair_seconds = 0.0  # per pair, over the last rounds
         self._merge = bool(ranker.info["batch_invariant"])
         self._jobs: collections.deque[_Job] = collections.deque()
         self._waiting = 0
@@ -98,8 +118,9 @@ class Batcher:
         loop = asyncio.get_running_loop()
         job = _Job(list(pairs), loop, loop.create_future(), truncation)
         with self._changed:
-            if not self._open or self._waiting + len(job.pairs) > self._max_waiting:
-                raise QueueFull
+            delay = self._waiting * self._pair_seconds
+            if not self._open or self._waiting + len(job.pairs) > self._max_waiting or delay > self._max_seconds:
+                raise QueueFull(max(1.0, delay / 2))
             self._waiting += len(job.pairs)
             self._jobs.append(job)
             self._changed.notify()
@@ -151,6 +172,7 @@ class Batcher:
 
     def _score_round(self, batch: list[tuple[_Job, list[tuple[str, str]]]]) -> None:
         pairs = [pair for _, part in batch for pair in part]
+        began = time.perf_counter()
         try:
             scores = self._ranker.score_batch(pairs, truncation=batch[0][0].truncation, invariant=not self._merge)
         except Exception as error:
@@ -160,6 +182,8 @@ class Batcher:
             else:
                 batch[0][0].finish(error if isinstance(error, ServeError) else _unexpected(error))
             return
+        took = (time.perf_counter() - began) / max(1, len(pairs))
+        self._pair_seconds = took if not self._pair_seconds else 0.8 * self._pair_seconds + 0.2 * took
         start = 0
         for job, part in batch:
             job.done.append(scores[start : start + len(part)])

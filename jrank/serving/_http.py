@@ -5,6 +5,7 @@ import contextlib
 import hmac
 import json
 import logging
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -90,7 +91,9 @@ class _Server:
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Any) -> AsyncIterator[None]:
         await asyncio.to_thread(self.ranker.warmup)
-        self.batcher = Batcher(self.ranker, max_waiting=self.limits.waiting_pairs)
+        self.batcher = Batcher(
+            self.ranker, max_waiting=self.limits.waiting_pairs, max_seconds=self.limits.waiting_seconds
+        )
         try:
             yield
         finally:
@@ -204,8 +207,9 @@ class _Server:
                 raw = await _while_connected(
                     request, self.batcher.score(pairs, truncation=None if wanted.truncate else "error")
                 )
-        except QueueFull:
-            raise Refusal(429, "too much is waiting; try again later", {"Retry-After": "1"}) from None
+        except QueueFull as full:
+            after = str(math.ceil(full.seconds))
+            raise Refusal(429, "too much is waiting; try again later", {"Retry-After": after}) from None
         except TimeoutError:
             raise Refusal(503, "it took too long; try again later", {"Retry-After": "5"}) from None
         except ServeError as error:

@@ -17,6 +17,7 @@ class Limits:
       query_characters: most characters of a query.
       document_characters: longer documents are cut to this before they are tokenised.
       waiting_pairs: most (query, document) pairs that wait for the model.
+      waiting_seconds: a request is refused if what waits before it would take longer.
       seconds: most time that a request may take.
       body_seconds: most time that a client may take to send its body.
     """
@@ -26,6 +27,7 @@ class Limits:
     query_characters: int = 16_384
     document_characters: int = 65_536
     waiting_pairs: int = 4096
+    waiting_seconds: float = 10.0
     seconds: float = 60.0
     body_seconds: float = 10.0
 

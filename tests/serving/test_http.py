@@ -376,6 +376,26 @@ def test_a_full_queue_refuses_at_once_and_recovers():
 
 
 @pytest.mark.usefixtures("unchecked")
+def test_what_would_wait_too_long_is_refused():
+    slow = Slow(gate=False)
+
+    async def work(batcher):
+        await batcher.score([("a", "1")])
+        batcher._pair_seconds = 2.0  # as if a pair took that long
+        slow.gate.clear()
+        first = asyncio.ensure_future(batcher.score([("b", "1")] * 4))
+        await asyncio.sleep(0.05)
+        with pytest.raises(QueueFull) as caught:
+            await batcher.score([("c", "1")])
+        slow.gate.set()
+        await first
+        return caught.value.seconds, await batcher.score([("d", "5")])
+
+    seconds, scores = run_queue(slow, work, max_seconds=5.0)
+    assert (seconds, scores.tolist()) == (4.0, [5.0])
+
+
+@pytest.mark.usefixtures("unchecked")
 def test_what_nobody_waits_for_is_not_scored():
     slow = Slow()
 
