@@ -29,6 +29,7 @@ _PACKAGES = (
     "text",
     "training",
     "transforms",
+    "utils",
 )
 
 # The names used most, and where each is defined. None may equal the name of a file or package in this folder: the
@@ -39,8 +40,11 @@ _NAMES = {
     "compute_pairs": "jrank.losses",
     "dcg2_lambdaweight": "jrank.losses",
     "dcg_lambdaweight": "jrank.losses",
+    "info_nce_loss": "jrank.losses",
+    "kl_distillation_loss": "jrank.losses",
     "labeldiff_lambdaweight": "jrank.losses",
     "listmle_loss": "jrank.losses",
+    "margin_mse_loss": "jrank.losses",
     "normalize_probabilities": "jrank.losses",
     "pairwise_hinge_loss": "jrank.losses",
     "pairwise_logistic_loss": "jrank.losses",
@@ -89,7 +93,6 @@ _NAMES = {
     "bound_t12n": "jrank.transforms",
     "gumbel_t12n": "jrank.transforms",
     "segment_t12n": "jrank.transforms",
-    "utils": "jrank.transforms",
 }
 
 __all__ = ["__version__", *_PACKAGES, *_NAMES]

@@ -16,13 +16,17 @@ from jrank import stats as stats
 from jrank import text as text
 from jrank import training as training
 from jrank import transforms as transforms
+from jrank import utils as utils
 from jrank.evaluation import compare as compare
 from jrank.evaluation import evaluate as evaluate
 from jrank.losses import compute_pairs as compute_pairs
 from jrank.losses import dcg2_lambdaweight as dcg2_lambdaweight
 from jrank.losses import dcg_lambdaweight as dcg_lambdaweight
+from jrank.losses import info_nce_loss as info_nce_loss
+from jrank.losses import kl_distillation_loss as kl_distillation_loss
 from jrank.losses import labeldiff_lambdaweight as labeldiff_lambdaweight
 from jrank.losses import listmle_loss as listmle_loss
+from jrank.losses import margin_mse_loss as margin_mse_loss
 from jrank.losses import normalize_probabilities as normalize_probabilities
 from jrank.losses import pairwise_hinge_loss as pairwise_hinge_loss
 from jrank.losses import pairwise_logistic_loss as pairwise_logistic_loss
@@ -71,6 +75,5 @@ from jrank.transforms import approx_t12n as approx_t12n
 from jrank.transforms import bound_t12n as bound_t12n
 from jrank.transforms import gumbel_t12n as gumbel_t12n
 from jrank.transforms import segment_t12n as segment_t12n
-from jrank.transforms import utils as utils
 
 __version__: str

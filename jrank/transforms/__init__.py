@@ -8,7 +8,6 @@
 0.7967 -0.7967
 """
 
-from jrank.transforms import utils
 from jrank.transforms._approx import approx_ndcg_loss, approx_t12n
 from jrank.transforms._bound import bound_t12n
 from jrank.transforms._gumbel import gumbel_t12n
@@ -23,5 +22,4 @@ __all__ = [
     "bound_t12n",
     "gumbel_t12n",
     "segment_t12n",
-    "utils",
 ]

@@ -7,7 +7,7 @@
 
 from jrank.losses import compute_pairs, normalize_probabilities, pairwise_loss, safe_reduce
 from jrank.metrics import cutoff, ranks
-from jrank.transforms._steps import approx_cutoff, approx_ranks
+from jrank.transforms import approx_cutoff, approx_ranks
 
 __all__ = [
     "approx_cutoff",
