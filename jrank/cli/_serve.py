@@ -42,8 +42,7 @@ def _positive(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Load the model and serve until a signal stops it; requests that have begun are finished."""
-    from jrank.serving import CrossEncoder, Limits, create_app
-    from jrank.serving._run import serve
+    from jrank.serving import CrossEncoder, Limits, create_app, serve
 
     limits = Limits(
         body_bytes=args.max_body,

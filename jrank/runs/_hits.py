@@ -47,11 +47,11 @@ class Hits:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __iter__(self) -> Iterator[list[tuple[str, float]]]:
+    def __iter__(self) -> Iterator[list[tuple[str | int, float]]]:
         for row in range(len(self)):
             yield self[row]
 
-    def __getitem__(self, row: int) -> list[tuple[str, float]]:
+    def __getitem__(self, row: int) -> list[tuple[str | int, float]]:
         pairs = zip(self.ids[row].tolist(), self.scores[row].tolist(), strict=True)
         return [(document, score) for document, score in pairs if document is not None]
 

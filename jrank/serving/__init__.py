@@ -2,7 +2,7 @@
 
 >>> import jrank.serving
 >>> print(*jrank.serving.__all__)
-CrossEncoder Limits RerankHit create_app
+CrossEncoder Limits RerankHit create_app serve
 
 ``CrossEncoder.from_file(bundle)`` loads a directory that ``export.to_onnx`` wrote::
 
@@ -16,8 +16,10 @@ CrossEncoder Limits RerankHit create_app
 Nothing here imports jax: ``pip install --no-deps jrank`` with the packages of ``constraints-serving.txt`` is enough.
 """
 
-from jrank.serving._cross_encoder import CrossEncoder, RerankHit
+from jrank.serving._cross_encoder import CrossEncoder
+from jrank.serving._hits import RerankHit
 from jrank.serving._http import create_app
 from jrank.serving._requests import Limits
+from jrank.serving._run import serve
 
-__all__ = ["CrossEncoder", "Limits", "RerankHit", "create_app"]
+__all__ = ["CrossEncoder", "Limits", "RerankHit", "create_app", "serve"]

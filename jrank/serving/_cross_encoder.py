@@ -1,7 +1,6 @@
 """A cross-encoder in ONNX Runtime: texts in, scores and rankings out."""
 
 import asyncio
-import dataclasses
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -14,11 +13,13 @@ from jrank.errors import ModelError, ServeError
 from jrank.serving._activations import Activation, activate
 from jrank.serving._bundle import read_bundle
 from jrank.serving._checks import choose_max_length, positive, read_tokenizer, scores_of, trial_row, try_out
+from jrank.serving._hits import RerankHit
 from jrank.serving._plan import plan_batches
 from jrank.serving._session import Options, Session
+from jrank.serving._windows import POOLS, Pool, pool_windows
 from jrank.text import Encoded, PairTokenizer
 
-__all__ = ["CrossEncoder", "RerankHit"]
+__all__ = ["CrossEncoder"]
 
 # A thread works fastest on what stays in its cache; an accelerator wants much at once.
 TOKENS_PER_THREAD = 256
@@ -26,23 +27,6 @@ TOKENS_PER_ACCELERATOR = 16384
 DEFAULT_BATCH_SIZE = 32
 
 Truncation = Literal["only_second", "longest_first", "error", "windows"]
-Pool = Literal["max", "mean", "first"]
-_POOLS = {"max": np.maximum.reduceat, "mean": np.add.reduceat, "first": None}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RerankHit:
-    """A document of a ranking.
-
-    Attributes:
-      index: its place among the documents that were handed in.
-      score: its score; larger is better.
-      document: its text.
-    """
-
-    index: int
-    score: float
-    document: str
 
 
 class CrossEncoder:
@@ -447,8 +431,8 @@ class CrossEncoder:
         batch_size = self._batch_size if batch_size is None else batch_size
         max_tokens = self._max_tokens if max_tokens is None else max_tokens
         positive(batch_size=batch_size, max_tokens=max_tokens)
-        if pool not in _POOLS:
-            raise ServeError(f"unknown pool {pool!r}", reason="invalid_parameter", hint=f"one of {', '.join(_POOLS)}")
+        if pool not in POOLS:
+            raise ServeError(f"unknown pool {pool!r}", reason="invalid_parameter", hint=f"one of {', '.join(POOLS)}")
         if invariant and not self._session.file.batch_invariant:
             batch_size = 1
         encoded = self._encode(pairs, truncation or self._truncation)
@@ -463,7 +447,7 @@ class CrossEncoder:
                 reason="inference",
                 hint="the weights may be damaged, or overflow in half precision",
             )
-        return _pool(logits, encoded.owners, pool)
+        return pool_windows(logits, encoded.owners, pool)
 
     def _encode(self, pairs: Iterable[tuple[str, str]], truncation: Truncation) -> Encoded:
         shared = {
@@ -498,14 +482,3 @@ class CrossEncoder:
         if not 0 <= label < self._labels:
             raise ServeError(f"label must be below {self._labels}, got {label}", reason="invalid_parameter")
         return int(label)
-
-
-def _pool(logits: np.ndarray, owners: np.ndarray, pool: Pool) -> np.ndarray:
-    starts = np.flatnonzero(np.diff(owners, prepend=-1))
-    if len(starts) == len(owners):
-        return logits
-    reduce = _POOLS[pool]
-    if reduce is None:
-        return logits[starts]
-    pooled = reduce(logits, starts, axis=0)
-    return pooled / np.diff(starts, append=len(owners))[:, None] if pool == "mean" else pooled

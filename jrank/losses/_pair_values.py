@@ -1,0 +1,152 @@
+"""The losses of one pair, and their sums over the pairs of a list in whichever form is cheapest."""
+
+import functools
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jrank.arrays import as_floating, reduce_values
+from jrank.errors import LearnError
+from jrank.losses._elementary import logistic_parts
+from jrank.losses._lambdaweights import dense_weights, pair_form, pair_mask
+from jrank.losses._pairs import PairLoss, count_pairs, finite_scores, pair_sums, without_bound
+from jrank.metrics._lists import Fn, Lists, finish, prepare
+from jrank.types import Array
+
+__all__ = ["HINGE", "LOGISTIC", "MSE", "SOFT_ZERO_ONE", "Method", "Normalize", "pairwise_value", "quantile"]
+
+Method = Literal["auto", "blocked", "dense"]
+Normalize = Literal["pairs", "list"]
+
+
+# The losses of a pair: value and slope at the difference x of the scores. Module-level, so that they are compiled once.
+def _hinge(x: Array, dy: Array) -> tuple[Array, Array]:
+    active = x < 1
+    return jnp.where(active, 1 - x, jnp.zeros_like(x)), -active.astype(x.dtype)
+
+
+def _logistic(x: Array, dy: Array) -> tuple[Array, Array]:
+    return logistic_parts(x)
+
+
+def _soft_zero_one(x: Array, dy: Array) -> tuple[Array, Array]:
+    p = jax.nn.sigmoid(-x)
+    return p, -p * jax.nn.sigmoid(x)
+
+
+def _mse(x: Array, dy: Array) -> tuple[Array, Array]:
+    return jnp.square(x - dy), 2 * (x - dy)
+
+
+def _qr(tau: float, squared: bool, x: Array, dy: Array) -> tuple[Array, Array]:
+    u = x - dy
+    low, high = u < 0, u > 0
+    slope = jnp.where(low, jnp.full_like(u, -tau), jnp.where(high, jnp.full_like(u, 1 - tau), jnp.zeros_like(u)))
+    return (slope * u * jnp.abs(u), 2 * slope * jnp.abs(u)) if squared else (slope * u, slope)
+
+
+HINGE = PairLoss(_hinge)
+LOGISTIC = PairLoss(_logistic)
+SOFT_ZERO_ONE = PairLoss(_soft_zero_one)
+MSE = PairLoss(_mse, ordered=False)
+
+
+@functools.cache
+def quantile(tau: float, squared: bool) -> PairLoss:
+    return PairLoss(functools.partial(_qr, tau, squared))
+
+
+def _options(normalize: str, method: str) -> None:
+    if normalize not in ("pairs", "list"):
+        raise LearnError(f"normalize is {normalize!r}, 'pairs' or 'list' was expected", reason="invalid_parameter")
+    if method not in ("auto", "blocked", "dense"):
+        raise LearnError(f"method is {method!r}, 'auto', 'blocked' or 'dense' was expected", reason="invalid_parameter")
+
+
+def _matrix(loss: Any, s: Array, y: Array, w: Array | None, lists: Lists, lam: Array | None) -> tuple[Array, Array]:
+    """The loss of every pair and which pairs count, ``[..., n, n]``."""
+    counts = pair_mask(lists)
+    counts = jnp.ones((*s.shape, s.shape[-1]), bool) if counts is None else counts
+    dy = y[..., :, None] - y[..., None, :]
+    unseen = s == -jnp.inf
+    s = finite_scores(s)
+    x = s[..., :, None] - s[..., None, :]
+    if isinstance(loss, PairLoss):
+        counts &= dy > 0 if loss.ordered else True
+        values = loss.parts(jnp.where(counts, x, jnp.zeros_like(x)), dy)[0]
+    else:
+        values, valid = loss(jnp.where(counts, x, jnp.zeros_like(x)), dy)
+        counts &= valid
+    if w is not None:
+        values = values * w[..., :, None]
+    if lam is not None:
+        values = values * lam
+    values = jnp.where(counts, values, jnp.zeros_like(values))
+    return without_bound(values, unseen[..., :, None] | unseen[..., None, :]), counts
+
+
+def pairwise_value(
+    loss: Any,
+    scores: Any,
+    labels: Any,
+    where: Any,
+    segments: Any,
+    weights: Any,
+    lambdaweight_fn: Fn | None,
+    reduce_fn: Fn | None,
+    normalize: str,
+    method: str,
+    pairs: bool,
+) -> Array:
+    _options(normalize, method)
+    dtype = as_floating(scores, "scores").dtype
+    s, y, w, lists = prepare(scores, labels, where, segments, weights)
+    form = None if lambdaweight_fn is None else pair_form(lambdaweight_fn)
+    by_pairs = pairs or (normalize == "pairs" and reduce_fn not in (None, jnp.mean, jnp.sum))
+    all_at_once = by_pairs or not isinstance(loss, PairLoss) or (lambdaweight_fn is not None and form is None)
+    if all_at_once and method == "blocked":
+        raise LearnError(
+            "method 'blocked' needs a loss and a lambda weight of jrank, and a reduction by jnp.mean, jnp.sum or None",
+            reason="invalid_parameter",
+            hint="use method='auto'",
+        )
+    if all_at_once or method == "dense":
+        lam = None if lambdaweight_fn is None else dense_weights(lambdaweight_fn, s, y, w, lists, segments)
+        values, counts = _matrix(loss, s, y, w, lists, lam)
+        if by_pairs:
+            flat = (*s.shape[:-1], s.shape[-1] ** 2)
+            return reduce_values(values.reshape(flat), counts.reshape(flat), None if pairs else reduce_fn).astype(dtype)
+        total, number = (lists.sum(jnp.sum(x.astype(s.dtype), axis=-1)) for x in (values, counts))
+    elif loss is MSE and form is None and method == "auto":
+        total, number = _mse_sums(s, y, w, lists), count_pairs(loss, y, lists)
+    else:
+        features, pair_weights = ((), None) if form is None else form(s, y, w, lists, segments)
+        total = pair_sums(loss, s, y, lists, w, pair_weights, lax.stop_gradient(features))
+        number = count_pairs(loss, y, lists)
+    return _reduce(total, number, lists, reduce_fn, normalize).astype(dtype)
+
+
+def _reduce(total: Array, number: Array, lists: Lists, reduce_fn: Fn | None, normalize: str) -> Array:
+    """Sums and numbers of pairs per list to the result."""
+    if normalize == "list":
+        return finish(total / jnp.maximum(number, jnp.ones_like(number)), lists, reduce_fn)
+    total = finish(total, lists, None if reduce_fn is None else jnp.sum)
+    if reduce_fn is not jnp.mean:
+        return total
+    number = finish(number, lists, jnp.sum)
+    return total / jnp.maximum(number, jnp.ones_like(number))
+
+
+def _mse_sums(s: Array, y: Array, w: Array | None, lists: Lists) -> Array:
+    """Sum of the squared differences over all pairs, from moments about the mean: nothing is cancelled."""
+    u = finite_scores(s) - y
+    count = lists.sum(jnp.ones_like(u))
+    mean = lists.sum(u) / jnp.maximum(count, jnp.ones_like(count))
+    u = u - lists.spread(mean)
+    squares = lists.sum(u * u)
+    if w is None:
+        return 2 * count * squares
+    # sum_ij w_i (u_i - u_j)^2 with sum_j u_j = 0
+    return count * lists.sum(w * u * u) + lists.sum(w) * squares
