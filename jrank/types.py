@@ -41,10 +41,10 @@ class RankFn(Protocol):
 
 @runtime_checkable
 class CutoffFn(Protocol):
-    """Which items are within the first ``n``, as 0 and 1 or smoothly between."""
+    """Which items are among the ``n`` largest, as 0 and 1 or smoothly between; it is called with negated ranks."""
 
-    def __call__(self, ranks: Array, n: int | None = None) -> Array:
-        """Return a weight in [0, 1] for each rank."""
+    def __call__(self, a: Array, n: int | None = None) -> Array:
+        """Return a weight in [0, 1] for each item."""
         ...
 
 

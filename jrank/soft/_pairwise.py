@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jrank.arrays import map_blocks
 from jrank.types import Array
 
-# Entries of a block of pairs; XLA fuses the block into its reduction, so that this bounds what it may keep at worst.
-PAIRS = 1 << 20
+# Entries of a block of pairs of one list. Each list of a batch has such a block at a time, and the gradient keeps a few of
+# them: 128 lists of 1000 items stay below half a gigabyte.
+PAIRS = 1 << 17
 
 
 def row_block(n: int) -> int:
