@@ -31,7 +31,7 @@ class Plan:
     documents: int | None = None
     queries: dict[str, int | None] = dataclasses.field(default_factory=dict)
     max_tokens: int = 256
-    pair_tokens: int = 96
+    pair_tokens: int = 64
     served_tokens: int = 160
     depth: int = 20
     candidates: int = 50
@@ -55,7 +55,7 @@ QUICK = Plan(
     negatives=3,
     resumable=False,
 )
-DEFAULT = Plan(queries={"validation": 48}, max_tokens=128, pair_tokens=64, served_tokens=128, steps=120)
+DEFAULT = Plan(queries={"validation": 40, "test": 220}, max_tokens=128, served_tokens=128, steps=100)
 FULL = Plan(queries={"validation": 100}, epochs=2)
 
 
