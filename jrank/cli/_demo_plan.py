@@ -55,7 +55,7 @@ QUICK = Plan(
     negatives=3,
     resumable=False,
 )
-DEFAULT = Plan(queries={"validation": 40, "test": 220}, max_tokens=128, served_tokens=128, steps=100)
+DEFAULT = Plan(queries={"validation": 40, "test": 220}, max_tokens=128, served_tokens=128, steps=120)
 FULL = Plan(queries={"validation": 100}, epochs=2)
 
 
