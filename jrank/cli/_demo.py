@@ -73,7 +73,7 @@ def say(text: str) -> None:
     sys.stderr.write(f"jrank demo: {text}\n")
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | int) -> str:
     """Return a time as people say it.
 
     Args:

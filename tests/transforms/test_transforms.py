@@ -11,6 +11,7 @@ import pytest
 from jrank import losses as L
 from jrank import metrics as M
 from jrank import transforms as T
+from jrank import utils
 from jrank.errors import LearnError
 
 S = np.array([2.0, 1.0, 3.0, 0.5], np.float32)
@@ -95,15 +96,15 @@ def test_segments_for_functions_that_know_only_rows():
 
 
 def test_helpers():
-    p = T.utils.normalize_probabilities(np.array([[1.0, 3.0, 9.0], [0, 0, 9.0]], np.float32), where=np.array([1, 1, 0]))
+    p = utils.normalize_probabilities(np.array([[1.0, 3.0, 9.0], [0, 0, 9.0]], np.float32), where=np.array([1, 1, 0]))
     np.testing.assert_allclose(p, [[0.25, 0.75, 0], [0.5, 0.5, 0]])
-    p = T.utils.normalize_probabilities(Y, segments=np.array([0, 1, 0, 1]))
+    p = utils.normalize_probabilities(Y, segments=np.array([0, 1, 0, 1]))
     np.testing.assert_allclose(p, [2 / 3, 0.5, 1 / 3, 0.5], rtol=1e-6)
-    np.testing.assert_allclose(T.utils.normalize_probabilities(np.stack([Y, Y]), axis=0), np.full((2, 4), 0.5))
-    np.testing.assert_array_equal(T.utils.compute_pairs(S[:2], jnp.maximum), [2, 2, 2, 1])
-    np.testing.assert_array_equal(T.utils.safe_reduce(S, S > 1), [2, 0, 3, 0])
-    assert T.utils.safe_reduce(S, S > 9, jnp.mean) == 0
+    np.testing.assert_allclose(utils.normalize_probabilities(np.stack([Y, Y]), axis=0), np.full((2, 4), 0.5))
+    np.testing.assert_array_equal(utils.compute_pairs(S[:2], jnp.maximum), [2, 2, 2, 1])
+    np.testing.assert_array_equal(utils.safe_reduce(S, S > 1), [2, 0, 3, 0])
+    assert utils.safe_reduce(S, S > 9, jnp.mean) == 0
     # Targets of segments sum to 1 in each segment.
     segments = np.array([0, 0, 1, 1])
-    got = L.softmax_loss(S, Y, segments=segments, label_fn=T.utils.normalize_probabilities, reduce_fn=None)
+    got = L.softmax_loss(S, Y, segments=segments, label_fn=utils.normalize_probabilities, reduce_fn=None)
     np.testing.assert_allclose(got, [0.6265233 / 2, 0, 0.0788897, 0], rtol=1e-5)
