@@ -58,23 +58,26 @@ def test_every_form(name):
     options = OPTIONS[name]
     want = definition(**options)
     junk = np.where(QUERY_WHERE[..., None], QUERIES, np.nan), np.where(DOC_WHERE[..., None], DOCS, np.inf)
-    masks = {"query_where": QUERY_WHERE, "doc_where": DOC_WHERE}
-    found = jax.jit(lambda q, d: maxsim.score_matrix(q, d, **masks, **options))(*junk)
-    np.testing.assert_allclose(found, want, rtol=2e-5, atol=1e-5)
-
-    def pairs(queries, docs):
-        docs, where = jnp.broadcast_to(docs, (3, *docs.shape)), jnp.broadcast_to(DOC_WHERE, (3, 5, 6))
-        return maxsim.score_pairs(queries, docs, query_where=QUERY_WHERE, doc_where=where, **options)
-
-    np.testing.assert_allclose(jax.jit(pairs)(*junk), want, rtol=2e-5, atol=1e-5)
     one = dict(options, weights=WEIGHTS[1]) if "weights" in options else options
-    found = maxsim.score(junk[0][1], junk[1], query_where=QUERY_WHERE[1], doc_where=DOC_WHERE, **one)
-    np.testing.assert_allclose(found, want[1], rtol=2e-5, atol=1e-5)
+
+    @jax.jit
+    def forms(queries, docs):
+        many, wheres = jnp.broadcast_to(docs, (3, *docs.shape)), jnp.broadcast_to(DOC_WHERE, (3, 5, 6))
+        return (
+            maxsim.score_matrix(queries, docs, query_where=QUERY_WHERE, doc_where=DOC_WHERE, **options),
+            maxsim.score_pairs(queries, many, query_where=QUERY_WHERE, doc_where=wheres, **options),
+            maxsim.score(queries[1], docs, query_where=QUERY_WHERE[1], doc_where=DOC_WHERE, **one),
+        )
+
+    matrix, pairs, single = forms(*junk)
+    np.testing.assert_allclose(matrix, want, rtol=2e-5, atol=1e-5)
+    np.testing.assert_allclose(pairs, want, rtol=2e-5, atol=1e-5)
+    np.testing.assert_allclose(single, want[1], rtol=2e-5, atol=1e-5)
 
     if "temperature" not in options:
         normalize = options.get("normalize", False)
         packed = maxsim.pack([doc[where] for doc, where in zip(DOCS, DOC_WHERE, strict=True)], normalize=normalize)
-        found = maxsim.score_packed(junk[0], packed, query_where=QUERY_WHERE, **options)
+        found = jax.jit(lambda q: maxsim.score_packed(q, packed, query_where=QUERY_WHERE, **options))(junk[0])
         np.testing.assert_allclose(found, want, rtol=2e-5, atol=1e-5)
 
 
