@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jrank.arrays import map_blocks
 from jrank.types import Array
 
-# Entries of a block of pairs of one list. Each list of a batch has such a block at a time, and the gradient keeps a few of
-# them: 128 lists of 1000 items stay below half a gigabyte.
+# Entries of a block of pairs of one list. Each list of a batch has such a block at a time, and the gradient keeps a few
+# of them: 128 lists of 1000 items stay below half a gigabyte.
 PAIRS = 1 << 17
 
 
