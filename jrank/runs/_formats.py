@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,8 @@ def _by_ending(path: Path) -> str | None:
 
 def _by_content(data: bytes) -> str:
     head = data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
-    if head.startswith(b"{"):
+    # A query id may begin with a brace too.
+    if re.match(rb'\{\s*("[^"]*"\s*:|\})', head):
         return "json"
     line = next((part for part in head.split(b"\n") if part.strip() and not part.startswith(b"#")), b"")
     return "tsv" if line.count(b"\t") == 2 and len(line.split()) <= 3 else "trec"

@@ -41,6 +41,11 @@ def test_run_files_that_are_fine(tmp_path, text):
     assert run.name.startswith("bm25")
 
 
+def test_a_brace_at_the_start_is_not_always_json(tmp_path):
+    assert Run.read(put(tmp_path, "r", "{ Q0 d 1 1 x\n")) == Run({"{": {"d": 1.0}})
+    assert Run.read(put(tmp_path, "r", ' {\n "q": {"d": 1}}')) == Run({"q": {"d": 1.0}})
+
+
 def test_a_hash_inside_an_id_is_no_comment(tmp_path):
     run = Run.read(put(tmp_path, "r", "q#1 Q0 d#1 1 1 x\nq1 Q0 #2 1 1 #x\n"))
     assert run == Run({"q#1": {"d#1": 1.0}, "q1": {"#2": 1.0}})
