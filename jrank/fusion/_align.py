@@ -43,7 +43,6 @@ class Aligned:
       rank: its 1-based rank.
       score: its score.
       document: its document, as a place in ``codes``.
-      order: an order of the entries that brings queries together.
     """
 
     queries: tuple[str, ...]
@@ -55,7 +54,6 @@ class Aligned:
     rank: np.ndarray
     score: np.ndarray
     document: np.ndarray
-    order: np.ndarray
 
     def sides(
         self, cells: int = 1 << 18, *, square: bool = False, ranks: bool = True, scores: bool = True
@@ -78,14 +76,15 @@ class Aligned:
             base[block.rows] = np.arange(len(block.rows)) * (runs * block.width) - self.offsets[block.rows]
             width[block.rows] = block.width
         run = np.repeat(np.arange(runs, dtype=np.int32), self.sizes)
-        starts = None
+        order = starts = None
         if len(found) == 1:
             place = self.document + base[self.row] + run * np.int64(found[0].width)
         else:
             place = self.document + base[self.row] + run * width[self.row]
+            order = sorted_order(self.row.astype(np.int64))
             starts = offsets_of(np.bincount(self.row, minlength=len(self.queries)))
         for block in found:
-            at = slice(None) if starts is None else self.order[_members(starts, block.rows)]
+            at = slice(None) if order is None or starts is None else order[_members(starts, block.rows)]
             shape = (len(block.rows), runs, block.width)
             yield Side(
                 block,
@@ -157,21 +156,19 @@ def align(runs: Sequence[Run], *, queries: str = "union", depth: int | None = No
         ranks.append(rank)
         scores.append(score)
     row, code = np.concatenate(rows), np.concatenate(codes)
-    order, new = _group(row * np.int64(max(len(vocabulary), 1)) + code)
-    first = order[new]
-    document = np.empty(len(row), np.int64)
-    document[order] = np.cumsum(new) - 1
+    keys = row * np.int64(max(len(vocabulary), 1)) + code
+    document, distinct = _number(keys, len(names) * max(len(vocabulary), 1))
+    owner, code = np.divmod(distinct, max(len(vocabulary), 1))
     return Aligned(
         queries=names,
-        offsets=offsets_of(np.bincount(row[first], minlength=len(names))),
-        codes=code[first],
+        offsets=offsets_of(np.bincount(owner, minlength=len(names))),
+        codes=code.astype(np.int32),
         vocabulary=vocabulary,
         sizes=[len(part) for part in rows],
         row=row,
         rank=np.concatenate(ranks),
         score=np.concatenate(scores),
         document=document,
-        order=order,
     )
 
 
@@ -189,10 +186,22 @@ def _queries(tables: list[Interned], queries: str) -> tuple[str, ...]:
     return names
 
 
-def _group(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return an order in which equal keys stand together, ascending, and where a new key begins."""
+def _number(keys: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the place of each key among the distinct keys in ascending order, and these.
+
+    Args:
+      keys: non-negative integers.
+      size: a number above all of them.
+    """
+    if size <= 8 * len(keys):
+        # Few possible keys: ticking them off is quicker than sorting.
+        seen = np.zeros(size, bool)
+        seen[keys] = True
+        return (np.cumsum(seen) - 1)[keys], np.flatnonzero(seen)
     order = sorted_order(keys)
-    keys = keys[order]
+    ordered = keys[order]
     new = np.ones(len(keys), bool)
-    np.not_equal(keys[1:], keys[:-1], out=new[1:])
-    return order, new
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    place = np.empty(len(keys), np.int64)
+    place[order] = np.cumsum(new) - 1
+    return place, ordered[new]

@@ -24,6 +24,7 @@ class Method:
       square: whether it makes arrays of documents times documents.
       defaults: options that differ from those of ``fn``.
       name: the key in the table.
+      term: where the method is a plain sum over runs, what one adds at a rank; runs are then fused entry by entry.
     """
 
     fn: Callable[..., Any]
@@ -32,6 +33,7 @@ class Method:
     square: bool = False
     defaults: dict[str, Any] = field(default_factory=dict)
     name: str = ""
+    term: Callable[..., Any] | None = None
 
     def uses_ranks(self, params: dict[str, Any]) -> bool:
         """Return whether ranks matter, under these options."""
@@ -56,11 +58,11 @@ def _named(table: dict[str, Method]) -> dict[str, Method]:
 # Name -> method. A new one is one function and one line.
 METHODS: dict[str, Method] = _named(
     {
-        "rrf": Method(_ranks.rrf, "ranks", ("weights", "k", "rank_base", "weights_in_rank")),
+        "rrf": Method(_ranks.rrf, "ranks", ("weights", "k", "rank_base", "weights_in_rank"), term=_ranks.rrf_term),
         "isr": Method(_ranks.isr, "ranks", ("weights", "k", "power", "rank_base", "count")),
         "log_isr": Method(_ranks.log_isr, "ranks", ("weights",)),
         "logn_isr": Method(_ranks.logn_isr, "ranks", ("weights", "sigma")),
-        "rbc": Method(_ranks.rbc, "ranks", ("weights", "phi")),
+        "rbc": Method(_ranks.rbc, "ranks", ("weights", "phi"), term=_ranks.rbc_term),
         "borda": Method(_ranks.borda, "ranks", ("weights", "points")),
         "condorcet": Method(_ranks.condorcet, "ranks", ("weights",), square=True),
         "comb_sum": Method(_scores.comb_sum, "scores", (*_SUM, "bias")),

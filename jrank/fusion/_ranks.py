@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Real
 from jrank.errors import FusionError
 from jrank.fusion._space import check_weights, finish, is_concrete, ranks_of, spread
 
-__all__ = ["borda", "condorcet", "isr", "log_isr", "logn_isr", "rbc", "rrf"]
+__all__ = ["borda", "condorcet", "isr", "log_isr", "logn_isr", "rbc", "rbc_term", "rrf", "rrf_term"]
 
 
 def rrf(
@@ -49,6 +49,26 @@ def rrf(
     [0.0325, 0.0325, 0.0159]
     """
     xp, r, present = ranks_of(ranks, where, weights, k)
+    w = check_weights(xp, weights, r.shape, r.dtype)
+    # A missing document stands at rank infinity and contributes exactly 0.
+    if weights_in_rank and w is not None:
+        used = w != 0
+        r = xp.where(used, r / xp.where(used, w, 1), xp.inf)
+        w = None
+    return finish(xp, spread(xp, rrf_term(r, k=k, rank_base=rank_base), w), present, ranks)
+
+
+def rrf_term(r: Any, *, k: Any = 60, rank_base: int = 1) -> Any:
+    """Return what a run of weight 1 adds to a document at rank r; 0 at rank infinity.
+
+    Args:
+      r: 1-based ranks, floats.
+      k: see ``rrf``.
+      rank_base: see ``rrf``.
+
+    Raises:
+      FusionError: an option is out of range.
+    """
     if rank_base not in (0, 1):
         raise FusionError(f"rank_base is {rank_base}, expected 0 or 1", reason="invalid_config")
     if is_concrete(k) and not k + rank_base > 0:
@@ -57,13 +77,7 @@ def rrf(
             reason="invalid_config",
             hint=f"choose k above {-rank_base}",
         )
-    w = check_weights(xp, weights, r.shape, r.dtype)
-    # A missing document stands at rank infinity and contributes exactly 0.
-    if weights_in_rank and w is not None:
-        used = w != 0
-        r = xp.where(used, r / xp.where(used, w, 1), xp.inf)
-        w = None
-    return finish(xp, spread(xp, 1 / (r + (k - 1 + rank_base)), w), present, ranks)
+    return 1 / (r + (k - 1 + rank_base))
 
 
 def isr(
@@ -216,12 +230,25 @@ def rbc(
     >>> rbc(np.array([[1, 2], [2, 0]]), phi=0.5).tolist()
     [0.75, 0.25]
     """
-    if is_concrete(phi) and not 0 < phi < 1:
-        raise FusionError(f"phi is {phi}, expected a number between 0 and 1", reason="invalid_config")
     xp, r, present = ranks_of(ranks, where, weights, phi)
     w = check_weights(xp, weights, r.shape, r.dtype)
     safe = xp.where(present, r, 1)
-    return finish(xp, spread(xp, xp.where(present, (1 - phi) * phi ** (safe - 1), 0), w), present, ranks)
+    return finish(xp, spread(xp, xp.where(present, rbc_term(safe, phi=phi), 0), w), present, ranks)
+
+
+def rbc_term(r: Any, *, phi: Any = 0.8) -> Any:
+    """Return what a run of weight 1 adds to a document at rank r.
+
+    Args:
+      r: 1-based ranks, finite floats.
+      phi: see ``rbc``.
+
+    Raises:
+      FusionError: phi is out of range.
+    """
+    if is_concrete(phi) and not 0 < phi < 1:
+        raise FusionError(f"phi is {phi}, expected a number between 0 and 1", reason="invalid_config")
+    return (1 - phi) * phi ** (r - 1)
 
 
 def borda(
