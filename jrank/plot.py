@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jrank.errors import require
+from jrank.errors import EvalError, require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["alignment", "quality_latency", "temperature_sweep", "training_curve"]
+__all__ = [
+    "alignment",
+    "precision_recall",
+    "quality_depth",
+    "quality_latency",
+    "query_differences",
+    "temperature_sweep",
+    "training_curve",
+]
 
 Numbers = Sequence[float | int] | np.ndarray
 
@@ -68,6 +76,119 @@ def quality_latency(
     ax.legend(fontsize=8.5, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     ax.set_xlabel("milliseconds per query (log scale)")
     ax.set_ylabel(metric)
+    _tidy(ax)
+    return ax
+
+
+def query_differences(
+    values: Mapping[str, float],
+    other: Mapping[str, float],
+    *,
+    names: tuple[str, str] = ("run", "other"),
+    metric: str = "",
+    ax: Any = None,
+) -> "Axes":
+    """Draw by how much one run beats another on each query, largest gain first.
+
+    Args:
+      values: query -> value of the one run, such as ``report.per_query["ndcg@10"]``.
+      other: the same of the other; queries that one of them lacks are left out.
+      names: what the two runs are called.
+      metric: what the values are.
+      ax: where to draw; None makes a new figure.
+
+    Returns:
+      The axes; its title counts wins, ties and losses.
+
+    Raises:
+      EvalError: the two have no query in common.
+    """
+    common = [query for query in values if query in other]
+    if not common:
+        raise EvalError("the two runs have no query in common", reason="empty_input", hint="evaluate both on one set")
+    ax = _axes(ax)
+    gaps = np.sort(np.array([values[query] - other[query] for query in common], float))[::-1]
+    wins, losses = int(np.sum(gaps > 0)), int(np.sum(gaps < 0))
+    place = np.arange(1, len(gaps) + 1)
+    for sign, colour in ((gaps > 0, PALETTE[0]), (gaps < 0, PALETTE[1])):
+        ax.bar(place[sign], gaps[sign], width=1.0 if len(gaps) > 60 else 0.8, color=colour, linewidth=0)
+    ax.axhline(0, color="0.4", linewidth=0.8)
+    ax.axhline(gaps.mean(), color="0.2", linewidth=1.0, linestyle="--", label=f"mean {gaps.mean():+.3f}")
+    ax.set_xlim(0.2, len(gaps) + 0.8)
+    ax.set_title(f"{names[0]} - {names[1]}: {wins} better, {len(gaps) - wins - losses} equal, {losses} worse", size=10)
+    ax.set_xlabel("query, by difference")
+    ax.set_ylabel(f"difference in {metric}" if metric else "difference")
+    ax.legend(frameon=False, fontsize=8.5, loc="upper right")
+    _tidy(ax)
+    return ax
+
+
+def precision_recall(qrels: Any, runs: Mapping[str, Any], *, rel: float | int = 1, ax: Any = None) -> "Axes":
+    """Draw interpolated precision at recall 0, 0.1, ..., 1, the mean over queries, one line for each run.
+
+    Args:
+      qrels: the judgments, as ``evaluate`` takes them.
+      runs: name -> run.
+      rel: the least grade that counts as relevant.
+      ax: where to draw; None makes a new figure.
+
+    Returns:
+      The axes.
+
+    Raises:
+      EvalError: what ``evaluate`` raises.
+    """
+    levels = [i / 10 for i in range(11)]
+    metrics = [f"iprec(recall={level},rel={rel:g})" for level in levels]
+    ax = _curves(qrels, runs, metrics, levels, ax)
+    ax.set_xlabel("recall")
+    ax.set_ylabel("interpolated precision")
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_ylim(-0.02, 1.02)
+    return ax
+
+
+def quality_depth(
+    qrels: Any,
+    runs: Mapping[str, Any],
+    *,
+    metric: str = "ndcg",
+    depths: Sequence[int] = (1, 2, 3, 5, 10, 20, 30, 50, 100),
+    ax: Any = None,
+) -> "Axes":
+    """Draw a metric against its cut-off, one line for each run.
+
+    Args:
+      qrels: the judgments, as ``evaluate`` takes them.
+      runs: name -> run.
+      metric: a metric that takes a cut-off, without it.
+      depths: the cut-offs.
+      ax: where to draw; None makes a new figure.
+
+    Returns:
+      The axes.
+
+    Raises:
+      EvalError: what ``evaluate`` raises.
+    """
+    ax = _curves(qrels, runs, [f"{metric}@{depth}" for depth in depths], depths, ax)
+    ax.set_xscale("log")
+    ax.set_xticks(list(depths), [str(depth) for depth in depths])
+    ax.minorticks_off()
+    ax.set_xlabel("depth")
+    ax.set_ylabel(f"{metric}@depth")
+    return ax
+
+
+def _curves(qrels: Any, runs: Mapping[str, Any], metrics: Sequence[str], x: Numbers, ax: Any) -> "Axes":
+    from jrank.evaluation import evaluate
+
+    ax = _axes(ax)
+    for i, (name, run) in enumerate(runs.items()):
+        report = evaluate(qrels, run, metrics)
+        colour, marker = PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]
+        ax.plot(x, [report[m] for m in metrics], color=colour, marker=marker, markersize=4, linewidth=1.5, label=name)
+    ax.legend(frameon=False, fontsize=8.5)
     _tidy(ax)
     return ax
 

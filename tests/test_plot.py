@@ -41,3 +41,35 @@ def test_alignment_marks_the_maximum():
     np.testing.assert_array_equal(ax.collections[0].get_offsets(), [[1, 0], [0, 1]])
     with pytest.raises(ValueError, match="2 query tokens"):
         plot.alignment(np.ones((1, 2)), ["a", "b"], ["x", "y"])
+
+
+QRELS = {f"q{i}": {"a": 1, "b": 0, "c": 2} for i in range(4)}
+RUNS = {
+    "good": {f"q{i}": {"c": 3.0, "a": 2.0, "b": 1.0} for i in range(4)},
+    "poor": {f"q{i}": {"b": 3.0, "x": 2.0, "c": 1.0, "a": 0.5 + i} for i in range(4)},
+}
+
+
+def test_query_differences_are_sorted_and_counted():
+    ax = plot.query_differences({"q1": 0.5, "q2": 0.1, "q3": 0.4, "q4": 1.0}, {"q3": 0.4, "q2": 0.3, "q1": 0.2})
+    assert [bar.get_height() for bar in ax.patches] == [pytest.approx(0.3), pytest.approx(-0.2)]
+    assert ax.get_title() == "run - other: 1 better, 1 equal, 1 worse"
+    with pytest.raises(ValueError, match="no query in common"):
+        plot.query_differences({"q1": 0.5}, {"q2": 0.5})
+
+
+def test_precision_recall_is_interpolated():
+    ax = plot.precision_recall(QRELS, RUNS)
+    good, poor = (line.get_ydata() for line in ax.get_lines())
+    np.testing.assert_allclose(good, 1)
+    # Ranks of a and c: 4 and 3; 3 and 4; 2 and 4; 1 and 4.
+    assert poor[0] == pytest.approx(np.mean([0.5, 0.5, 0.5, 1.0]))
+    assert poor[10] == pytest.approx(0.5)
+
+
+def test_quality_grows_with_depth():
+    ax = plot.quality_depth(QRELS, RUNS, metric="recall", depths=(1, 2, 4))
+    good, poor = (line.get_ydata() for line in ax.get_lines())
+    np.testing.assert_allclose(good, [0.5, 1, 1])
+    np.testing.assert_allclose(poor, [1 / 8, 1 / 4, 1])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["good", "poor"]

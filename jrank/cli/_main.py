@@ -12,6 +12,11 @@ from jrank.errors import JrankError
 # Command -> what the overview says. The module jrank.cli._<command> holds add_arguments(parser) and run(args) -> int.
 COMMANDS = {
     "demo": "the whole road on real text: retrieve, fuse, rerank, train, export, serve, evaluate",
+    "evaluate": "measure a run against relevance judgments",
+    "compare": "compare runs: values, differences, and whether these are more than chance",
+    "fuse": "fuse runs into one, with weights given or learned",
+    "index": "index documents by their words or by vectors",
+    "search": "search an index, or several at once",
     "rerank": "order documents by a question with an exported cross-encoder; needs no jax",
     "serve": "answer rerank requests over HTTP with an exported cross-encoder; needs no jax",
     "doctor": "versions, devices, extras and weights that this installation has",

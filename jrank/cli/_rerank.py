@@ -9,12 +9,9 @@ Documents come one per line: plain text, or JSON with "text" and, if there are, 
 import argparse
 import json
 import shutil
-import sys
-from collections.abc import Iterable, Iterator
 from typing import Any
 
-MAX_LINE = 8 << 20
-MAX_BYTES = 4 << 30
+from jrank.cli._texts import INPUTS, read_texts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,9 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="DIR", help="a bundle that jrank export wrote, or model.onnx")
     parser.add_argument("--tokenizer", metavar="FILE", help="tokenizer.json (default: the one beside the model)")
     parser.add_argument("--format", choices=("table", "json", "tsv"), default="table", help="default: table")
-    parser.add_argument(
-        "--input", choices=("auto", "jsonl", "lines"), default="auto", help="default: by the first line"
-    )
+    parser.add_argument("--input", choices=INPUTS, default="auto", help="default: by the first line")
     parser.add_argument("--top-k", type=_positive, metavar="N", help="print the best N (default: all)")
     parser.add_argument(
         "--activation",
@@ -56,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Rank the documents and print them."""
     from jrank.serving import CrossEncoder
 
-    documents = [entry for source in args.documents for entry in read_documents(source, args.input)]
+    documents = [entry for source in args.documents for entry in read_texts(source, args.input)]
     ranker = CrossEncoder.from_file(
         args.model, args.tokenizer, threads=args.threads, max_length=args.max_length, truncation=args.truncation
     )
@@ -73,62 +68,6 @@ def run(args: argparse.Namespace) -> int:
     ]
     _print(rows, args.format)
     return 0
-
-
-def read_documents(source: str, kind: str) -> Iterator[tuple[str, str]]:
-    """Read the documents of a file.
-
-    Args:
-      source: its path, or "-" for standard input.
-      kind: "lines", "jsonl", or "auto": JSON if the first line that is not empty starts with a brace.
-
-    Yields:
-      Id and text; without an id, the number of the line. Empty lines are skipped.
-
-    Raises:
-      DataError: the file cannot be read, or a line of JSON has no text; the message names file and line.
-    """
-    from jrank.errors import DataError
-    from jrank.files import read_lines
-
-    name = "stdin" if source == "-" else source
-    lines: Iterable[tuple[int, str]] = _stdin() if source == "-" else read_lines(source, max_bytes=MAX_BYTES)
-    for number, line in lines:
-        if not line.strip():
-            continue
-        if kind == "auto":
-            kind = "jsonl" if line.lstrip().startswith("{") else "lines"
-        if kind == "lines":
-            yield str(number), line
-            continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"{name}, line {number}: not JSON: {error}", reason="malformed", hint="--input lines reads plain text"
-            ) from None
-        text, title = (value.get("text"), value.get("title")) if isinstance(value, dict) else (None, None)
-        if not isinstance(text, str):
-            raise DataError(f'{name}, line {number}: there is no text in "text"', reason="malformed")
-        key = value.get("_id", value.get("id"))
-        whole = f"{title} {text}" if isinstance(title, str) and title.strip() else text
-        yield str(number if key is None else key), whole
-
-
-def _stdin() -> Iterator[tuple[int, str]]:
-    from jrank.errors import DataError
-
-    number = 0
-    while line := sys.stdin.buffer.readline(MAX_LINE + 1):
-        number += 1
-        if len(line) > MAX_LINE:
-            raise DataError(f"stdin, line {number}: longer than {MAX_LINE} bytes", reason="too_large")
-        try:
-            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"stdin, line {number}: byte {error.start} is not UTF-8", reason="encoding", hint="send UTF-8"
-            ) from None
 
 
 def _print(rows: list[dict[str, Any]], form: str) -> None:

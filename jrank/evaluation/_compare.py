@@ -134,7 +134,9 @@ class Comparison:
                     marks += letter
         return marks
 
-    def _caption(self) -> str:
+    @property
+    def caption(self) -> str:
+        """What the marks in the tables mean, and over how many queries."""
         queries = next(iter(self.reports.values())).counts["queries"]
         correction = f", {self.correction} correction" if self.correction else ""
         test = f"{self.test} test{correction}, p < {self.level:g}, {queries} queries"
@@ -146,7 +148,7 @@ class Comparison:
         """Return a table with one line per run and one column per metric; marks tell which differences are significant.
 
         Args:
-          format: "text", "markdown", "latex" or "html".
+          format: "text", "markdown", "latex", "html" or "tsv".
           digits: digits after the point.
 
         Raises:
@@ -159,13 +161,13 @@ class Comparison:
         for letter, (name, report) in zip(letters, self.reports.items(), strict=True):
             head = f"{letter} {name}" if letter else name
             rows.append([head, *(f"{report[m]:.{digits}f}{marks[m, name]:<{widths[m]}}" for m in self.metrics)])
-        return render(rows, format, caption=self._caption())
+        return render(rows, format, caption=self.caption)
 
     def to_contrasts_table(self, format: str = "text", *, digits: int = 4) -> str:
         """Return a table with one line per metric and pair: difference, interval, wins, ties, losses, p-values.
 
         Args:
-          format: "text", "markdown", "latex" or "html".
+          format: "text", "markdown", "latex", "html" or "tsv".
           digits: digits after the point.
 
         Raises:
@@ -185,7 +187,7 @@ class Comparison:
                     f"{c.corrected:.2g}",
                 ]
             )
-        return render(rows, format, caption=self._caption())
+        return render(rows, format, caption=self.caption)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain Python values; an infinite effect size is None."""
@@ -209,7 +211,7 @@ class Comparison:
         return self.to_table()
 
     def __repr__(self) -> str:
-        return f"Comparison({', '.join(self.reports)}; {', '.join(self.metrics)}; {self._caption()})"
+        return f"Comparison({', '.join(self.reports)}; {', '.join(self.metrics)}; {self.caption})"
 
 
 def _letters(number: int) -> list[str]:

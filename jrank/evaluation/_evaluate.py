@@ -70,7 +70,9 @@ class Report(Mapping[str, float]):
             for metric, values in self.values_by_metric.items()
         }
 
-    def _caption(self) -> str:
+    @property
+    def caption(self) -> str:
+        """Over how many queries the values go, in words."""
         counts = self.counts
         text = f"{counts['queries']} queries"
         parts = [
@@ -88,14 +90,30 @@ class Report(Mapping[str, float]):
         """Return a table with one line per metric.
 
         Args:
-          format: "text", "markdown", "latex" or "html".
+          format: "text", "markdown", "latex", "html" or "tsv".
           digits: digits after the point.
 
         Raises:
           EvalError: the format is unknown.
         """
         rows = [["metric", self.name or "value"]] + [[m, f"{v:.{digits}f}"] for m, v in self._means.items()]
-        return render(rows, format, caption=self._caption())
+        return render(rows, format, caption=self.caption)
+
+    def to_query_table(self, format: str = "text", *, digits: int = 4) -> str:
+        """Return a table with one line per query and one column per metric, the values over all queries last.
+
+        Args:
+          format: "text", "markdown", "latex", "html" or "tsv".
+          digits: digits after the point.
+
+        Raises:
+          EvalError: the format is unknown.
+        """
+        rows = [["query", *self._means]]
+        for i, query in enumerate(self.queries):
+            rows.append([query, *(f"{values[i]:.{digits}f}" for values in self.values_by_metric.values())])
+        rows.append(["all", *(f"{value:.{digits}f}" for value in self._means.values())])
+        return render(rows, format, caption=self.caption)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain Python values."""
@@ -115,7 +133,7 @@ class Report(Mapping[str, float]):
 
     def __repr__(self) -> str:
         values = ", ".join(f"{metric}={value:.4f}" for metric, value in self._means.items())
-        return f"Report({values}; {self._caption()})"
+        return f"Report({values}; {self.caption})"
 
 
 def as_qrels(qrels: Any) -> Qrels:

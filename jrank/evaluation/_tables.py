@@ -1,4 +1,4 @@
-"""Tables as text, Markdown, LaTeX and HTML."""
+"""Tables as text, Markdown, LaTeX, HTML and tab-separated values."""
 
 import html
 
@@ -12,8 +12,8 @@ def render(rows: list[list[str]], format: str, *, caption: str = "") -> str:
 
     Args:
       rows: the cells, all rows of the same length.
-      format: "text", "markdown", "latex" or "html".
-      caption: a line that goes with the table.
+      format: "text", "markdown", "latex", "html" or "tsv".
+      caption: a line that goes with the table; "tsv" leaves it out.
 
     Raises:
       EvalError: the format is unknown.
@@ -92,4 +92,8 @@ def _html(rows: list[list[str]], caption: str) -> str:
     return f"<table>\n{head}<thead>{line(rows[0], 'th')}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
-FORMATS = {"text": _text, "markdown": _markdown, "latex": _latex, "html": _html}
+def _tsv(rows: list[list[str]], caption: str) -> str:
+    return "\n".join("\t".join(" ".join(cell.split()) for cell in row) for row in rows)
+
+
+FORMATS = {"text": _text, "markdown": _markdown, "latex": _latex, "html": _html, "tsv": _tsv}

@@ -35,6 +35,7 @@ from jrank.retrieval._expansion import expand_queries
 from jrank.retrieval._filters import Field, Metadata, Predicate, field, post_filter
 from jrank.retrieval._hybrid import HybridIndex, hybrid
 from jrank.retrieval._likelihood import QueryLikelihoodIndex
+from jrank.retrieval._load import load_index
 from jrank.retrieval._routing import QueryRouter, query_features
 from jrank.retrieval._sparse import SparseIndex, SparseVector
 from jrank.retrieval._tfidf import TfidfIndex
@@ -54,6 +55,7 @@ __all__ = [
     "expand_queries",
     "field",
     "hybrid",
+    "load_index",
     "post_filter",
     "query_features",
 ]

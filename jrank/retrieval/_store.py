@@ -11,7 +11,7 @@ import numpy as np
 from jrank.errors import DataError, RetrieveError
 from jrank.files import atomic_directory, read_json, write_json
 
-__all__ = ["damaged", "read_index", "strings_from_arrays", "strings_to_arrays", "write_index"]
+__all__ = ["damaged", "read_index", "read_kind", "strings_from_arrays", "strings_to_arrays", "write_index"]
 
 FORMAT = "jrank-index"
 VERSION = 1
@@ -61,16 +61,7 @@ def read_index(path: str | os.PathLike, kind: str) -> tuple[dict[str, Any], dict
       RetrieveError: there is no index, it is of another kind or version, or its files do not fit the manifest.
     """
     path = Path(path)
-    if not (path / MANIFEST).is_file():
-        raise RetrieveError(f"there is no index at {path}", reason="invalid_index_file", hint="check the path")
-    try:
-        manifest = read_json(path / MANIFEST)
-    except DataError as error:
-        raise _invalid(f"{error}") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise _invalid(f"{path / MANIFEST} does not describe an index")
-    if manifest.get("version") != VERSION:
-        raise _invalid(f"{path} has version {manifest.get('version')!r} of the format, expected {VERSION}")
+    manifest = _read_manifest(path)
     if manifest.get("kind") != kind:
         raise RetrieveError(
             f"{path} holds an index of kind {manifest.get('kind')!r}, expected {kind!r}",
@@ -83,6 +74,32 @@ def read_index(path: str | os.PathLike, kind: str) -> tuple[dict[str, Any], dict
     if not all(name.isidentifier() for name in described):
         raise _invalid(f"{path / MANIFEST} names files outside of the index")
     return parameters, {name: _read_array(path / f"{name}.npy", what) for name, what in described.items()}
+
+
+def read_kind(path: str | os.PathLike) -> str:
+    """Return which index stands in a directory.
+
+    Args:
+      path: the directory.
+
+    Raises:
+      RetrieveError: there is none, or its manifest cannot be read.
+    """
+    return str(_read_manifest(Path(path)).get("kind"))
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    if not (path / MANIFEST).is_file():
+        raise RetrieveError(f"there is no index at {path}", reason="invalid_index_file", hint="check the path")
+    try:
+        manifest = read_json(path / MANIFEST)
+    except DataError as error:
+        raise _invalid(f"{error}") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise _invalid(f"{path / MANIFEST} does not describe an index")
+    if manifest.get("version") != VERSION:
+        raise _invalid(f"{path} has version {manifest.get('version')!r} of the format, expected {VERSION}")
+    return manifest
 
 
 def _read_array(path: Path, described: Any) -> np.ndarray:

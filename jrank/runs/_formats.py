@@ -15,7 +15,7 @@ from jrank.runs import _csv, _json, _parquet, _trec, _tsv
 from jrank.runs._lines import Columns
 from jrank.runs._vocabulary import Vocabulary
 
-__all__ = ["FORMATS", "read", "write"]
+__all__ = ["FORMATS", "parse", "read", "text", "write"]
 
 Reader = Callable[[bytes, str | os.PathLike], Any]
 Writer = Callable[[Any], Iterable[Any]]
@@ -49,11 +49,21 @@ def read(cls: Any, path: str | os.PathLike, format: str | None) -> Any:
     limit = files.MAX_BYTES
     if path.suffix == ".gz" and path.is_file():
         limit = min(limit, max(MIN_LIMIT, MAX_RATIO * path.stat().st_size))
-    data = files.read_bytes(path, max_bytes=limit)
+    return parse(cls, files.read_bytes(path, max_bytes=limit), path, _check(format) or _by_ending(path))
+
+
+def parse(cls: Any, data: bytes, path: str | os.PathLike, format: str | None) -> Any:
+    """Read a table from the bytes of a file; see ``Table.parse``.
+
+    Args:
+      cls: Run or Qrels.
+      data: the bytes.
+      path: what messages call them.
+      format: a key of ``FORMATS``, or None.
+    """
     if not data.strip():
         raise DataError(f"{path} is empty", reason="empty", hint=f"a {cls.__name__} file was expected")
-    name = _check(format) or _by_ending(path) or _by_content(data)
-    got = FORMATS[name][cls._kind][0](data, path)
+    got = FORMATS[_check(format) or _by_content(data)][cls._kind][0](data, path)
     if not isinstance(got, Columns):
         try:
             return cls(got) if isinstance(got, dict) else cls.from_columns(got.columns)
@@ -64,6 +74,19 @@ def read(cls: Any, path: str | os.PathLike, format: str | None) -> Any:
     if got.last and hasattr(table, "name"):
         table.name = got.last
     return table
+
+
+def text(table: Any, format: str) -> str:
+    """Return the text of a table; see ``Table.to_text``.
+
+    Args:
+      table: a Run or Qrels.
+      format: a key of ``FORMATS``, other than "parquet".
+    """
+    name = _check(format) or "trec"
+    if name == "parquet":
+        raise DataError("Parquet is no text", reason="invalid_value", hint="write it to a file")
+    return "".join(FORMATS[name][table._kind][1](table))
 
 
 def write(table: Any, path: str | os.PathLike, format: str | None) -> None:
@@ -117,7 +140,7 @@ def _by_content(data: bytes) -> str:
     return "tsv" if line.count(b"\t") == 2 and len(line.split()) <= 3 else "trec"
 
 
-def _check_duplicates(got: Columns, path: Path) -> None:
+def _check_duplicates(got: Columns, path: str | os.PathLike) -> None:
     keys = got.rows * np.int64(len(got.documents)) + got.codes
     ordered = np.sort(keys)
     if not np.any(ordered[1:] == ordered[:-1]):

@@ -99,6 +99,29 @@ class Run(Table):
                 )
         return self._ranked
 
+    def top_k(self, k: int) -> "Run":
+        """Return the run with the best documents of each query alone.
+
+        Args:
+          k: how many; shorter lists stay as they are.
+
+        Raises:
+          DataError: k is no integer of at least 1.
+
+        >>> Run({"q1": {"d1": 1.0, "d2": 2.0}}).top_k(1)["q1"]
+        {'d2': 2.0}
+        """
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+            raise DataError(f"k is {k!r}, expected an integer of at least 1", reason="invalid_value")
+        data = self.ranked
+        place = np.arange(len(data.codes)) - np.repeat(data.offsets[:-1], data.lengths)
+        keep = place < k
+        offsets = offsets_of(np.minimum(data.lengths, k))
+        kept = Interned(data.queries, offsets, data.codes[keep], data.values[keep], data.vocabulary)
+        run = Run._from_interned(kept)
+        run.name, run._ranked = self.name, kept
+        return run
+
     def _listed(self) -> Interned:
         return self.ranked
 

@@ -189,6 +189,31 @@ class Table(Mapping[str, dict[str, Any]]):
         """
         return _formats.read(cls, path, format)
 
+    @classmethod
+    def parse(cls: type[T], data: str | bytes, *, format: str | None = None, name: str = "data") -> T:
+        """Read the text of a file that is not on disk, such as standard input.
+
+        Args:
+          data: the text, or the bytes of a file that is not compressed.
+          format: as for ``read``; None decides by the first line.
+          name: what messages call it.
+
+        Raises:
+          DataError: it is no such table; the message names the line.
+        """
+        return _formats.parse(cls, data.encode() if isinstance(data, str) else data, name, format)
+
+    def to_text(self, format: str = "trec") -> str:
+        """Return the text that ``write`` puts into a file.
+
+        Args:
+          format: "trec", "tsv", "csv" or "json".
+
+        Raises:
+          DataError: the format is unknown or no text, or cannot hold an id.
+        """
+        return _formats.text(self, format)
+
     def write(self, path: str | os.PathLike, *, format: str | None = None) -> None:
         """Write a file, whole or not at all.
 
