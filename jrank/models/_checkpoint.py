@@ -233,14 +233,16 @@ def read_assets(directory: Path, names: Iterable[str] = ASSETS) -> dict[str, byt
 
 def _canonical(stored: dict[str, np.ndarray], family: Family, config: EncoderConfig) -> dict[str, np.ndarray]:
     """Names without the prefix, legacy names replaced, buffers and heads of other tasks left out."""
-    bare = {tensor.name for tensor in family.tensors(config) if not tensor.prefixed}
+    tensors = family.tensors(config)
+    bare, known = {t.name for t in tensors if not t.prefixed}, {t.name for t in tensors}
     result = {}
     for full, array in stored.items():
         name = full if full in bare else full.removeprefix(family.prefix)
         for old, new in _LEGACY:
             if name.endswith(old):
                 name = name.removesuffix(old) + new
-        if name.endswith("position_ids") or full.startswith(family.ignored) or name.startswith(family.ignored):
+        ignored = full.startswith(family.ignored) or name.startswith(family.ignored)
+        if name not in known and (ignored or name.endswith("position_ids")):
             continue
         if name in result:
             raise ModelError(f"the checkpoint holds {name} twice, as {full} too", reason="invalid_weights")

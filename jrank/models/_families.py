@@ -6,6 +6,7 @@ from typing import Any
 from jrank.errors import ModelError
 from jrank.models._bert import BERT
 from jrank.models._config import EncoderConfig
+from jrank.models._deberta import DEBERTA
 from jrank.models._distilbert import DISTILBERT
 from jrank.models._electra import ELECTRA
 from jrank.models._family import Family
@@ -17,6 +18,7 @@ __all__ = ["FAMILIES", "config_from", "family_of"]
 FAMILIES: dict[str, Family] = {
     "bert": BERT,
     "camembert": CAMEMBERT,
+    "deberta-v2": DEBERTA,
     "distilbert": DISTILBERT,
     "electra": ELECTRA,
     "modernbert": MODERNBERT,

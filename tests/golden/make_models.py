@@ -1,9 +1,9 @@
 """Expected outputs of tiny encoders, computed by transformers in float64: writes models.json beside this file.
 
 The weights are not stored: both sides draw them from a generator that is seeded by the name of the tensor (``weights``
-below, and in tests/models/conftest.py). Made with torch 2.13.0 and transformers 5.23.0:
+below, and in tests/models/conftest.py). Made with torch 2.13.0 and transformers 5.24.0:
 
-    pip install torch==2.13.0 transformers==5.23.0
+    pip install torch==2.13.0 transformers==5.24.0
     python tests/golden/make_models.py
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import transformers
 from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
 SMALL = {
     "vocab_size": 40,
@@ -31,6 +32,40 @@ CASES = {
     "xlm-roberta": {"model_type": "xlm-roberta", **SMALL, "type_vocab_size": 1, "num_labels": 2},
     "electra": {"model_type": "electra", **SMALL, "embedding_size": 16, "num_labels": 1},
     "electra-projected": {"model_type": "electra", **SMALL, "embedding_size": 8, "num_labels": 2},
+    "deberta-v3": {
+        "model_type": "deberta-v2",
+        **SMALL,
+        "type_vocab_size": 0,
+        "relative_attention": True,
+        "position_buckets": 8,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "pos_att_type": "p2c|c2p",
+        "position_biased_input": False,
+        "num_labels": 1,
+    },
+    "deberta-v2-apart": {
+        "model_type": "deberta-v2",
+        **SMALL,
+        "type_vocab_size": 2,
+        "embedding_size": 8,
+        "relative_attention": True,
+        "max_relative_positions": 6,
+        "pos_att_type": ["c2p", "p2c"],
+        "hidden_act": "gelu_new",
+        "num_labels": 3,
+    },
+    "deberta-v2-c2p": {
+        "model_type": "deberta-v2",
+        **SMALL,
+        "type_vocab_size": 0,
+        "relative_attention": True,
+        "position_buckets": 4,
+        "max_relative_positions": 16,
+        "share_att_key": True,
+        "pos_att_type": ["c2p"],
+        "num_labels": 2,
+    },
     "distilbert": {
         "model_type": "distilbert",
         "vocab_size": 40,
@@ -69,6 +104,7 @@ CASES = {
     },
 }
 LENGTHS = (21, 5, 12)
+BUCKETS = ((256, 512), (48, 512), (32, 128), (6, 20))
 
 
 def weights(name, shape):
@@ -122,7 +158,13 @@ def main():
         }
     made = f"torch {torch.__version__.split('+')[0]}, transformers {transformers.__version__}, float64, eager attention"
     path = pathlib.Path(__file__).with_name("models.json")
-    path.write_text(json.dumps({"made_with": made, "cases": cases}, sort_keys=True) + "\n")
+    buckets = {
+        f"{count} {furthest}": make_log_bucket_position(torch.arange(1 - furthest, furthest), count, furthest)
+        .long()
+        .tolist()
+        for count, furthest in BUCKETS
+    }
+    path.write_text(json.dumps({"made_with": made, "cases": cases, "buckets": buckets}, sort_keys=True) + "\n")
 
 
 main()

@@ -190,6 +190,27 @@ def test_modernbert_configurations_that_do_not_fit(change, words, cases):
         models.config_from({**cases["modernbert-cls"]["config"], **change})
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"conv_kernel_size": 3}, "the convolution of DeBERTa-v2-xlarge"),
+        ({"pos_att_type": ["c2p", "p2p"]}, "pos_att_type is"),
+        ({"pooler_hidden_size": 8}, "pooler_hidden_size is 8, 16 was expected"),
+    ],
+)
+def test_deberta_configurations_that_do_not_fit(change, words, cases):
+    with pytest.raises(ModelError, match=words):
+        models.config_from({**cases["deberta-v3"]["config"], **change})
+
+
+def test_deberta_leaves_absolute_positions_out_where_they_are_not_used(write_case):
+    # As published: the table is in the file, and the configuration says that it is not added.
+    extra = {"deberta.embeddings.position_embeddings.weight": np.ones((32, 16), np.float32)}
+    plain = models.CrossEncoder.from_pretrained(write_case("deberta-v3"))
+    full = models.CrossEncoder.from_pretrained(write_case("deberta-v3", lambda tensors: tensors | extra))
+    assert jax.tree.structure(full.params) == jax.tree.structure(plain.params)
+
+
 def test_modernbert_reads_the_older_configuration(cases):
     new = cases["modernbert-cls"]["config"]
     old = {key: value for key, value in new.items() if key not in ("layer_types", "rope_parameters")}

@@ -9,6 +9,7 @@ import pytest
 import safetensors.numpy
 
 from jrank import models
+from jrank.models._deberta import log_buckets
 
 CASES = [
     "bert",
@@ -17,6 +18,9 @@ CASES = [
     "xlm-roberta",
     "electra",
     "electra-projected",
+    "deberta-v3",
+    "deberta-v2-apart",
+    "deberta-v2-c2p",
     "distilbert",
     "modernbert-cls",
     "modernbert-mean",
@@ -94,3 +98,11 @@ def test_an_encoder_alone_gets_a_new_head(name, cases, loaded, write_model):
     assert np.isfinite(logits).all()
     np.testing.assert_array_equal(logits, again.logits(ids, mask, types))
     assert np.abs(logits - other.logits(ids, mask, types)).max() > 1e-4
+
+
+def test_buckets_of_distances(golden):
+    # Exact, at the edges of the buckets too: they are computed in float32, as the models were trained.
+    for name, expected in golden("models.json")["buckets"].items():
+        count, furthest = map(int, name.split())
+        expected = np.clip(np.array(expected) + count, 0, 2 * count - 1)
+        np.testing.assert_array_equal(log_buckets(furthest, count, furthest), expected)
