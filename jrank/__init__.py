@@ -29,6 +29,7 @@ _PACKAGES = (
     "text",
     "training",
     "transforms",
+    "types",
     "utils",
 )
 

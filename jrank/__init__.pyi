@@ -16,6 +16,7 @@ from jrank import stats as stats
 from jrank import text as text
 from jrank import training as training
 from jrank import transforms as transforms
+from jrank import types as types
 from jrank import utils as utils
 from jrank.evaluation import compare as compare
 from jrank.evaluation import evaluate as evaluate

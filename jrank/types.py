@@ -43,7 +43,7 @@ class RankFn(Protocol):
 class CutoffFn(Protocol):
     """Which items are among the ``n`` largest, as 0 and 1 or smoothly between; it is called with negated ranks."""
 
-    def __call__(self, a: Array, n: int | None = None) -> Array:
+    def __call__(self, a: Array, n: int | None = None, segments: Array | None = None) -> Array:
         """Return a weight in [0, 1] for each item."""
         ...
 
