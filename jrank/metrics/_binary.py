@@ -287,7 +287,16 @@ def ap_metric(
     relevant = relevance(y, threshold)
     weighted = relevant if w is None else relevant * w
     ranking = rank_items(
-        s, lists, segments=segments, topn=topn, key=key, rank_fn=rank_fn, cutoff_fn=cutoff_fn, ties=ties, value=weighted
+        s,
+        lists,
+        segments=segments,
+        topn=topn,
+        key=key,
+        rank_fn=rank_fn,
+        cutoff_fn=cutoff_fn,
+        ties=ties,
+        value=weighted,
+        counts=relevant,
     )
     hits = ranking.take(relevant) * ranking.seen
     if ranking.ties is None:

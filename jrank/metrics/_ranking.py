@@ -1,6 +1,8 @@
 """Exact ranks and cut-offs, and the ranking that every metric is a sum over."""
 
 import dataclasses
+import functools
+import inspect
 from typing import Any, Literal
 
 import jax
@@ -248,6 +250,7 @@ def rank_items(
     cutoff_fn: Fn = cutoff,
     ties: str = "stable",
     value: Array | None = None,
+    counts: Array | None = None,
 ) -> Ranking:
     """Rank the items of each list.
 
@@ -261,6 +264,7 @@ def rank_items(
       cutoff_fn: negated ranks to cut-offs.
       ties: how equal scores are ranked.
       value: what ``ties="worst"`` and "best" order equal scores by.
+      counts: which items the metric counts, where these are not those with a value; soft ranks of others are left out.
 
     Returns:
       The ranking; its items are a prefix of the list where only that is needed.
@@ -271,8 +275,9 @@ def rank_items(
     retrieved = scores > -jnp.inf
     if lists.where is not None:
         retrieved &= lists.where
+    counts = value if counts is None else counts
     if rank_fn is not ranks or cutoff_fn is not cutoff:
-        return _custom(scores, retrieved, lists, segments, topn, key, rank_fn, cutoff_fn)
+        return _custom(scores, retrieved, lists, segments, topn, key, rank_fn, cutoff_fn, counts)
     if topn is not None and topn < lists.size and lists.slot is None and key is None and ties == "stable":
         best = jnp.where(retrieved, scores, jnp.asarray(-jnp.inf, scores.dtype))
         best = jnp.where(best == 0, jnp.zeros_like(best), best)  # top_k would rank -0 below 0
@@ -297,14 +302,57 @@ def _custom(
     key: Array | None,
     rank_fn: Fn,
     cutoff_fn: Fn,
+    counts: Array | None,
 ) -> Ranking:
     """Ranks and cut-offs by functions of the user, over the retrieved items alone."""
     segments = None if segments is None else jnp.asarray(segments)
     safe = jnp.where(retrieved, scores, jnp.zeros_like(scores))
-    place = rank_fn(safe, where=retrieved, segments=segments, key=key)
+    asked, others = _asked(safe, retrieved, segments, topn, rank_fn, cutoff_fn, counts)
+    place = rank_fn(safe, where=retrieved, segments=segments, key=key, **asked)
     place = jnp.where(retrieved, place.astype(scores.dtype), jnp.ones_like(scores))
+    if others is not None:
+        place = jnp.where(asked["wanted"], place, others.astype(scores.dtype))
     options: dict[str, Any] = {"where": retrieved} if accepts(cutoff_fn, "where") else {}
     if segments is not None or accepts(cutoff_fn, "segments"):
         options["segments"] = segments
     kept = cutoff_fn(-place, n=topn, **options).astype(scores.dtype)
     return Ranking(lists, place, jnp.where(retrieved, kept, jnp.zeros_like(kept)), retrieved.astype(scores.dtype))
+
+
+def _asked(
+    scores: Array,
+    retrieved: Array,
+    segments: Array | None,
+    topn: int | None,
+    rank_fn: Fn,
+    cutoff_fn: Fn,
+    counts: Array | None,
+) -> tuple[dict[str, Array], Array | None]:
+    """Which items a rank function has to rank, where it can leave out some, and the places of the others.
+
+    Those that do not count may have any rank. A cut-off by a threshold needs the two items around it, and
+    that the others stand on their side of it.
+    """
+    plain = cutoff_fn.func if isinstance(cutoff_fn, functools.partial) else cutoff_fn
+    explicit = "wanted" in _parameters(rank_fn)
+    if counts is None or not explicit or plain not in BY_THRESHOLD:
+        return {}, None
+    wanted = retrieved & (lax.stop_gradient(counts) != 0)
+    if topn is None:
+        return {"wanted": wanted}, jnp.ones(scores.shape, jnp.int32)
+    exact = ranks(scores, where=retrieved, segments=segments)
+    wanted |= retrieved & ((exact == topn) | (exact == topn + 1))
+    one = jnp.ones_like(exact)
+    return {"wanted": wanted}, jnp.where(exact <= topn, one, one * (scores.shape[-1] + 1))
+
+
+def _parameters(fn: Fn) -> tuple[str, ...]:
+    try:
+        return tuple(inspect.signature(fn).parameters)
+    except (TypeError, ValueError):
+        return ()
+
+
+# Cut-offs for which only the order of the values and the two around the threshold matter: a metric may then leave out
+# the rank of an item that it does not count. The approximate cut-off joins them in its own file.
+BY_THRESHOLD: set[Fn] = {cutoff}

@@ -11,7 +11,7 @@ from jaxtyping import Float, Real, Shaped
 from jrank import soft
 from jrank.metrics import default_discount_fn, default_gain_fn, ndcg_metric
 from jrank.metrics._lists import Fn
-from jrank.transforms._steps import approx_cutoff
+from jrank.transforms._steps import approx_cutoff, sigmoid_ranks
 from jrank.types import Array, ArrayLike
 
 __all__ = ["approx_ndcg_loss", "approx_t12n", "with_ranks"]
@@ -57,6 +57,13 @@ def _sigmoid(temperature: Real[ArrayLike, ""]) -> Callable[[Array], Array]:
 
 
 def _soft_rank_fn(method: str, temperature: Real[ArrayLike, ""]) -> Fn:
+    if method == "sigmoid":
+
+        def logistic_ranks(scores, *, where=None, segments=None, key=None, wanted=None):
+            return sigmoid_ranks(scores, temperature, where=where, segments=segments, wanted=wanted)
+
+        return logistic_ranks
+
     def rank_fn(scores, *, where=None, segments=None, key=None):
         return soft.rank(
             scores, method=method, temperature=temperature, descending=True, where=where, segments=segments
@@ -90,10 +97,11 @@ def approx_t12n(
       Masked items, and items with score -inf, take no part in ranks and cut-offs.
 
     Numerics: the cut-off of ``topn`` lies half-way between the k-th and the next rank and is a constant for gradients.
-    Cost: that of the soft ranks: O(n²) time for "sigmoid", O(n log n) for "l2", "kl" and "laplace"; O(n) memory.
+    Cost: that of the soft ranks: O(n w) time for "sigmoid" with w items that the metric counts (for NDCG those with a
+    gain) in a list of n, O(n log n) for "l2", "kl" and "laplace"; O(n) memory beside one block of pairs.
     References: Qin, Liu and Li 2010, "A general approximation framework for direct optimization of information
-    retrieval
-      measures"; Bruch et al. 2019, "Revisiting approximate metric optimization in the age of deep neural networks".
+    retrieval measures"; Bruch et al. 2019, "Revisiting approximate metric optimization in the age of deep neural
+    networks".
 
     >>> from jrank.metrics import mrr_metric
     >>> approx_mrr = approx_t12n(mrr_metric)
@@ -145,7 +153,7 @@ def approx_ndcg_loss(
       LearnError: shapes differ or ``topn`` is below 1.
       SoftError: the method is unknown.
 
-    Cost: that of the soft ranks: O(n²) time for "sigmoid", O(n log n) for "l2"; O(n) memory.
+    Cost: see ``approx_t12n``.
     References: Qin, Liu and Li 2010; see ``approx_t12n``.
 
     >>> print(f"{approx_ndcg_loss(jnp.array([2.0, 1.0, 3.0, 0.5]), jnp.array([2.0, 0.0, 1.0, 0.0])):.4f}")

@@ -106,13 +106,56 @@ def test_ranks_by_blocks(monkeypatch):
 
     weight = np.random.default_rng(2).normal(size=scores.shape).astype(np.float32)
     want = jax.value_and_grad(lambda s: (run(s) * weight).sum())(scores)
-    monkeypatch.setattr("jrank.transforms._steps.BLOCK_ITEMS", 2 * 13 * 4)
+    monkeypatch.setattr("jrank.transforms._rank_sums.BLOCK_PAIRS", 2 * 13 * 4)
     got = jax.value_and_grad(lambda s: (run(s) * weight).sum())(scores)
     np.testing.assert_allclose(got[0], want[0], rtol=1e-5)
     np.testing.assert_allclose(got[1], want[1], rtol=1e-4, atol=1e-6)
     keep = where[0] & (segments[0] == segments[0][0])
     first = T.approx_ranks(scores[0], where=keep)
     np.testing.assert_allclose(run(scores)[0][keep], first[keep], rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_ranks_of_the_wanted_items(scale, monkeypatch):
+    """Blocks, leaving out rows, and the two ways to a sigmoid (near and far scores), against the formula."""
+    monkeypatch.setattr("jrank.transforms._rank_sums.BLOCK_PAIRS", 2 * 33 * 2)
+    rng = np.random.default_rng(4)
+    scores, where = (rng.normal(size=(2, 33)) * scale).astype(np.float32), rng.random((2, 33)) < 0.8
+    weight = rng.normal(size=(2, 33)).astype(np.float32)
+
+    @jax.jit
+    def run(s, wanted):
+        return jnp.sum(T.approx_ranks(s, where=where, wanted=wanted) * weight)
+
+    others = (where[:, None, :] & ~np.eye(33, dtype=bool)).astype(np.float32)
+
+    def formula(s, wanted):
+        pairs = jax.nn.sigmoid(s[:, None, :] - s[:, :, None]) * others
+        return jnp.sum(jnp.where(wanted & where, 1 + pairs.sum(-1), 1.0) * weight)
+
+    for share in (0.0, 0.1, 0.6, 1.0):
+        wanted = rng.random((2, 33)) < share
+        got, want = jax.value_and_grad(run)(scores, wanted), jax.value_and_grad(formula)(scores, wanted)
+        np.testing.assert_allclose(got[0], want[0], rtol=1e-5)
+        np.testing.assert_allclose(got[1], want[1], rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("topn", [None, 3])
+def test_what_has_no_gain_needs_no_rank(topn):
+    """Leaving out ranks changes neither value nor gradient."""
+    scores, labels, where = sample(5, (3, 12))
+    labels = np.where(labels == 2, labels, 0).astype(np.float32)
+
+    def every(scores, *, where, segments, key):
+        return T.approx_ranks(scores, where=where, segments=segments)
+
+    for metric in (M.ndcg_metric, M.ap_metric, M.precision_metric):
+        got, want = (
+            jax.value_and_grad(T.approx_t12n(metric, rank_fn=rank_fn))(scores * 0.3, labels, where=where, topn=topn)
+            for rank_fn in (None, every)
+        )
+        np.testing.assert_allclose(got[0], want[0], rtol=1e-6)
+        np.testing.assert_allclose(got[1], want[1], atol=1e-6)
 
 
 def test_ranks_by_formula():
