@@ -17,6 +17,8 @@ COMMANDS = {
     "fuse": "fuse runs into one, with weights given or learned",
     "index": "index documents by their words or by vectors",
     "search": "search an index, or several at once",
+    "train": "train a cross-encoder on texts, or a ranker on feature vectors",
+    "export": "write a trained model as an ONNX bundle, checked against the model",
     "rerank": "order documents by a question with an exported cross-encoder; needs no jax",
     "serve": "answer rerank requests over HTTP with an exported cross-encoder; needs no jax",
     "doctor": "versions, devices, extras and weights that this installation has",

@@ -80,7 +80,8 @@ def model_card(config: dict[str, Any], quality: Quality | None) -> str:
             f"The {config['quantize']} graph against the float32 graph on {quality.pairs} "
             f"{'pairs of texts' if quality.texts else 'made-up pairs'}: max abs error {quality.max_abs_error:.2e} at a "
             f"standard deviation of the scores of {quality.score_std:.2e}, Kendall tau {quality.kendall_tau:.3f} "
-            f"(worst query {quality.kendall_tau_min:.3f}).",
+            f"(worst query {quality.kendall_tau_min:.3f})"
+            + ("." if quality.ndcg is None else f", NDCG@10 {quality.ndcg:.4f} ({quality.ndcg_change:+.4f})."),
         ]
     if not config["batch_invariant"]:
         lines += [

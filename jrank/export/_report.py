@@ -82,6 +82,8 @@ class ExportReport:
                 f"Kendall tau {quality.kendall_tau:.3f} (worst query {quality.kendall_tau_min:.3f}), "
                 f"best document kept in {quality.top1:.0%}",
             ]
+            if quality.ndcg is not None:
+                lines[-1] += f", NDCG@10 {quality.ndcg:.4f} ({quality.ndcg_change:+.4f})"
         if not self.batch_invariant:
             lines += ["scores depend a little on the other rows of a batch; serving scores requests apart"]
         return "\n".join(lines)

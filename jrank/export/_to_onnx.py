@@ -39,7 +39,7 @@ def to_onnx(
     inputs: Mapping[str, Any] | None = None,
     outputs: Sequence[str] | None = None,
     max_length: int | None = None,
-    pairs: Iterable[tuple[str, str]] | None = None,
+    pairs: Iterable[Sequence[Any]] | None = None,
     samples: Iterable[Mapping[str, Any]] | None = None,
     tolerance: float | int = TOLERANCE,
     name: str | None = None,
@@ -62,7 +62,8 @@ def to_onnx(
       outputs: for a function, a name for each array that it returns; default "scores", or "output_0" … for several.
       max_length: most tokens of a pair; None = what the model takes, at most 512.
       pairs: (query, document) texts on which a quantised cross-encoder is compared with the float32 one: some queries
-        with several documents each. None = made-up token ids, a hard case.
+        with several documents each. With grades, (query, document, grade), the report says what happens to NDCG@10.
+        None = made-up token ids, a hard case.
       samples: for a function, inputs by name for the checks, where random numbers of normal distribution (and integers
         0 and 1) would not do.
       tolerance: largest difference that the gate allows, absolute up to outputs of size 1 and relative above.

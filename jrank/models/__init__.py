@@ -19,7 +19,7 @@ With weights at hand, ``models.TextEncoder.from_pretrained().encode(texts)`` giv
 ``models.CrossEncoder.from_pretrained(directory).score(pairs)`` gives scores.
 """
 
-from jrank.models._checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from jrank.models._checkpoint import Checkpoint, read_checkpoint, read_config, write_checkpoint
 from jrank.models._config import EncoderConfig
 from jrank.models._cross_encoder import CrossEncoder
 from jrank.models._families import FAMILIES, config_from
@@ -44,6 +44,7 @@ __all__ = [
     "logits",
     "pool_hidden",
     "read_checkpoint",
+    "read_config",
     "validate_inputs",
     "write_checkpoint",
 ]

@@ -18,6 +18,7 @@ from jrank.training._features import list_zscores
 from jrank.training._history import Best, FitResult, History
 from jrank.training._loop import epoch_order, fit
 from jrank.training._negatives import mine_negatives
+from jrank.training._objectives import loss_names, named_loss
 from jrank.training._ranker import fit_ranker
 from jrank.training._schedules import decay_mask, warmup_schedule
 
@@ -31,6 +32,8 @@ __all__ = [
     "fit_cross_encoder",
     "fit_ranker",
     "list_zscores",
+    "loss_names",
     "mine_negatives",
+    "named_loss",
     "warmup_schedule",
 ]

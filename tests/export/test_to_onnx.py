@@ -18,6 +18,7 @@ from flax import nnx
 from jrank import export, models, serving
 from jrank.errors import ExportError, MissingExtraError
 from jrank.export import _to_onnx
+from jrank.export._quality import _graded, compare_scores
 from jrank.export._quantize import METHODS, quantize_weights
 from jrank.text import PairTokenizer
 
@@ -216,6 +217,21 @@ def test_quantised_weights(make, tmp_path, pairs, method, share, error, tau):
         assert alone == got.tolist()
     assert method in str(report)
     assert "Kendall tau" in (tmp_path / "b" / "README.md").read_text()
+
+
+def test_grades_give_ndcg():
+    want = np.array([3.0, 2.0, 1.0, 0.5, 0.2])
+    got = np.array([1.0, 2.0, 3.0, 0.5, 0.2])
+    found = compare_scores(want, got, np.array([0, 0, 0, 1, 1]), texts=True, grades=np.array([1.0, 0, 0, 0, 0]))
+    # The relevant document falls from rank 1 to rank 3 in one of two queries; the other has none.
+    assert found.ndcg == pytest.approx(0.5 / np.log2(4))
+    assert found.ndcg_change == pytest.approx(0.5 / np.log2(4) - 0.5)
+
+
+@pytest.mark.parametrize("pairs", [[("a", "b", 1), ("a", "b")], [("a", "b", "x")], [("a",)], [("a", "b", np.nan)]])
+def test_malformed_grades_are_refused(pairs):
+    with pytest.raises(ExportError, match="grade"):
+        _graded(pairs)
 
 
 def test_quality_without_texts_uses_made_up_ids(model, tmp_path):

@@ -1,0 +1,77 @@
+"""Losses by the names that people write on a command line."""
+
+import functools
+import inspect
+from collections.abc import Callable
+
+from jrank import losses
+from jrank.errors import TrainError
+from jrank.losses import dcg2_lambdaweight, dcg_lambdaweight, pairwise_logistic_loss
+from jrank.metrics import ap_metric, mrr_metric, ndcg_metric
+from jrank.transforms import approx_t12n
+from jrank.types import Array
+
+__all__ = ["loss_names", "named_loss"]
+
+# Losses that are put together of others. One object each, so that a compiled step is found again.
+PRESETS: dict[str, Callable[..., Array]] = {
+    "approx-ap": approx_t12n(ap_metric),
+    "approx-mrr": approx_t12n(mrr_metric),
+    "approx-ndcg": approx_t12n(ndcg_metric),
+    "lambdaloss": functools.partial(
+        pairwise_logistic_loss, lambdaweight_fn=functools.partial(dcg2_lambdaweight, normalize=True)
+    ),
+    "lambdarank": functools.partial(
+        pairwise_logistic_loss, lambdaweight_fn=functools.partial(dcg_lambdaweight, normalize=True)
+    ),
+    "ranknet": pairwise_logistic_loss,
+}
+END = "_loss"
+
+
+def loss_names() -> list[str]:
+    """Return the names that ``named_loss`` knows.
+
+    >>> {"softmax", "lambdarank", "margin-mse"} <= set(loss_names())
+    True
+    """
+    return sorted({*PRESETS, *(name.removesuffix(END).replace("_", "-") for name in losses.__all__ if _fits(name))})
+
+
+def named_loss(name: str) -> Callable[..., Array]:
+    """Return a loss by its name: "softmax" is ``softmax_loss``, "pairwise-hinge" is ``pairwise_hinge_loss``, and so on.
+
+    Besides every loss of ``jrank.losses`` that compares scores with labels there are "lambdarank" and "lambdaloss" (the
+    logistic loss of pairs, weighted by what a swap does to NDCG), "ranknet" (the same unweighted), and "approx-ndcg",
+    "approx-ap", "approx-mrr" (metrics with soft ranks).
+
+    Args:
+      name: the name; case and the choice of "-" or "_" do not matter, an ending "_loss" may stay.
+
+    Returns:
+      ``(scores, labels, *, where)`` to the loss.
+
+    Raises:
+      TrainError: there is no such loss.
+
+    >>> named_loss("Pairwise-Hinge").__name__
+    'pairwise_hinge_loss'
+    """
+    key = name.strip().lower().replace("_", "-").removesuffix("-loss")
+    if key in PRESETS:
+        return PRESETS[key]
+    full = key.replace("-", "_") + END
+    if not _fits(full):
+        raise TrainError(
+            f"there is no loss {name!r}", reason="invalid_parameter", hint=f"known are {', '.join(loss_names())}"
+        )
+    return getattr(losses, full)
+
+
+def _fits(name: str) -> bool:
+    """Whether a public name is a loss of scores and labels that needs nothing else."""
+    if not name.endswith(END) or name not in losses.__all__:
+        return False
+    parameters = list(inspect.signature(getattr(losses, name)).parameters.values())
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return needed == ["scores", "labels"] and any(p.name == "where" for p in parameters)
