@@ -10,12 +10,23 @@ from jax import lax
 from jrank.arrays import as_floating, reduce_values
 from jrank.errors import LearnError
 from jrank.losses._elementary import logistic_parts
-from jrank.losses._lambdaweights import dense_weights, pair_form, pair_mask
+from jrank.losses._lambda_form import dense_weights, pair_form, pair_mask
 from jrank.losses._pairs import PairLoss, count_pairs, finite_scores, pair_sums, without_bound
 from jrank.metrics._lists import Fn, Lists, finish, prepare
 from jrank.types import Array
 
-__all__ = ["HINGE", "LOGISTIC", "MSE", "SOFT_ZERO_ONE", "Method", "Normalize", "pairwise_value", "quantile"]
+__all__ = [
+    "HINGE",
+    "LOGISTIC",
+    "MSE",
+    "SOFT_ZERO_ONE",
+    "Method",
+    "Normalize",
+    "check_method",
+    "pair_totals",
+    "pairwise_value",
+    "quantile",
+]
 
 Method = Literal["auto", "blocked", "dense"]
 Normalize = Literal["pairs", "list"]
@@ -50,7 +61,7 @@ def _qr(tau: float, squared: bool, x: Array, dy: Array) -> tuple[Array, Array]:
 HINGE = PairLoss(_hinge)
 LOGISTIC = PairLoss(_logistic)
 SOFT_ZERO_ONE = PairLoss(_soft_zero_one)
-MSE = PairLoss(_mse, ordered=False)
+MSE = PairLoss(_mse, "symmetric")
 
 
 @functools.cache
@@ -61,6 +72,15 @@ def quantile(tau: float, squared: bool) -> PairLoss:
 def _options(normalize: str, method: str) -> None:
     if normalize not in ("pairs", "list"):
         raise LearnError(f"normalize is {normalize!r}, 'pairs' or 'list' was expected", reason="invalid_parameter")
+    check_method(method)
+
+
+def check_method(method: str) -> None:
+    """Refuse an unknown method.
+
+    Args:
+      method: what the user said.
+    """
     if method not in ("auto", "blocked", "dense"):
         raise LearnError(f"method is {method!r}, 'auto', 'blocked' or 'dense' was expected", reason="invalid_parameter")
 
@@ -74,7 +94,10 @@ def _matrix(loss: Any, s: Array, y: Array, w: Array | None, lists: Lists, lam: A
     s = finite_scores(s)
     x = s[..., :, None] - s[..., None, :]
     if isinstance(loss, PairLoss):
-        counts &= dy > 0 if loss.ordered else True
+        if loss.ordered:
+            counts &= dy > 0
+        elif loss.pairs == "all":
+            counts &= jnp.broadcast_to(~jnp.eye(s.shape[-1], dtype=bool), counts.shape)
         values = loss.parts(jnp.where(counts, x, jnp.zeros_like(x)), dy)[0]
     else:
         values, valid = loss(jnp.where(counts, x, jnp.zeros_like(x)), dy)
@@ -103,29 +126,69 @@ def pairwise_value(
     _options(normalize, method)
     dtype = as_floating(scores, "scores").dtype
     s, y, w, lists = prepare(scores, labels, where, segments, weights)
-    form = None if lambdaweight_fn is None else pair_form(lambdaweight_fn)
     by_pairs = pairs or (normalize == "pairs" and reduce_fn not in (None, jnp.mean, jnp.sum))
-    all_at_once = by_pairs or not isinstance(loss, PairLoss) or (lambdaweight_fn is not None and form is None)
-    if all_at_once and method == "blocked":
+    if by_pairs:
+        _refuse_blocked(method)
+        values, counts = _matrix(loss, s, y, w, lists, _dense_lambda(lambdaweight_fn, s, y, w, lists, segments))
+        flat = (*s.shape[:-1], s.shape[-1] ** 2)
+        return reduce_values(values.reshape(flat), counts.reshape(flat), None if pairs else reduce_fn).astype(dtype)
+    total, number = pair_totals(loss, s, y, w, lists, segments, lambdaweight_fn, method, gain_weights=w)
+    return _reduce(total, number, lists, reduce_fn, normalize).astype(dtype)
+
+
+def _refuse_blocked(method: str) -> None:
+    if method == "blocked":
         raise LearnError(
             "method 'blocked' needs a loss and a lambda weight of jrank, and a reduction by jnp.mean, jnp.sum or None",
             reason="invalid_parameter",
             hint="use method='auto'",
         )
-    if all_at_once or method == "dense":
-        lam = None if lambdaweight_fn is None else dense_weights(lambdaweight_fn, s, y, w, lists, segments)
-        values, counts = _matrix(loss, s, y, w, lists, lam)
-        if by_pairs:
-            flat = (*s.shape[:-1], s.shape[-1] ** 2)
-            return reduce_values(values.reshape(flat), counts.reshape(flat), None if pairs else reduce_fn).astype(dtype)
+
+
+def _dense_lambda(fn: Fn | None, s: Array, y: Array, w: Array | None, lists: Lists, segments: Any) -> Array | None:
+    return None if fn is None else dense_weights(fn, s, y, w, lists, segments)
+
+
+def pair_totals(
+    loss: Any,
+    s: Array,
+    y: Array,
+    w: Array | None,
+    lists: Lists,
+    segments: Any,
+    lambdaweight_fn: Fn | None,
+    method: str,
+    *,
+    gain_weights: Array | None = None,
+) -> tuple[Array, Array]:
+    """Sum a pair loss over the pairs of each list, in the form that a method names; and count these pairs.
+
+    Args:
+      loss: a ``PairLoss``, or a function of the differences of scores and labels.
+      s: scores.
+      y: labels.
+      w: the weight of the pairs that an item is the first of, or None.
+      lists: the lists.
+      segments: the ids that ``lists`` was made from, or None.
+      lambdaweight_fn: a lambda weight, or None.
+      method: one of ``Method``.
+      gain_weights: the weights of items that the lambda weight is given, or None.
+    """
+    form = None if lambdaweight_fn is None else pair_form(lambdaweight_fn)
+    if not isinstance(loss, PairLoss) or (lambdaweight_fn is not None and form is None):
+        _refuse_blocked(method)
+        method = "dense"
+    if method == "dense":
+        values, counts = _matrix(
+            loss, s, y, w, lists, _dense_lambda(lambdaweight_fn, s, y, gain_weights, lists, segments)
+        )
         total, number = (lists.sum(jnp.sum(x.astype(s.dtype), axis=-1)) for x in (values, counts))
-    elif loss is MSE and form is None and method == "auto":
-        total, number = _mse_sums(s, y, w, lists), count_pairs(loss, y, lists)
-    else:
-        features, pair_weights = ((), None) if form is None else form(s, y, w, lists, segments)
-        total = pair_sums(loss, s, y, lists, w, pair_weights, lax.stop_gradient(features))
-        number = count_pairs(loss, y, lists)
-    return _reduce(total, number, lists, reduce_fn, normalize).astype(dtype)
+        return total, number
+    number = count_pairs(loss, y, lists)
+    if loss is MSE and form is None and method == "auto":
+        return _mse_sums(s, y, w, lists), number
+    features, pair_weights = ((), None) if form is None else form(s, y, gain_weights, lists, segments)
+    return pair_sums(loss, s, y, lists, w, pair_weights, lax.stop_gradient(features)), number
 
 
 def _reduce(total: Array, number: Array, lists: Lists, reduce_fn: Fn | None, normalize: str) -> Array:

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,13 +52,18 @@ class PairLoss:
     Args:
       parts: ``(x, dy) -> (value, slope)``, where x is the difference of the scores, dy that of the labels and the slope
         is the derivative of the value with respect to x. Elementwise.
-      ordered: whether only pairs with different labels count, the item with the larger label first. Otherwise every
-        pair counts in both directions, with one and the same value, and the pair of an item with itself counts with
-        value 0.
+      pairs: which pairs count. "ordered": those with different labels, the item with the larger label first.
+        "symmetric": every pair in both directions, with one and the same value, and that of an item with itself with
+        value 0. "all": every pair of two items in both directions.
     """
 
     parts: Callable[[Array, Array], tuple[Array, Array]]
-    ordered: bool = True
+    pairs: Literal["ordered", "symmetric", "all"] = "ordered"
+
+    @property
+    def ordered(self) -> bool:
+        """Whether labels decide which item of a pair is the first."""
+        return self.pairs == "ordered"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +72,9 @@ class PairWeights:
 
     Args:
       fn: ``(first, second) -> weight``: the numbers of the preferred item and of the other. Elementwise.
-      symmetric: whether the order of the two does not matter.
     """
 
     fn: Callable[[tuple[Array, ...], tuple[Array, ...]], Array]
-    symmetric: bool = True
 
 
 def _label_order(labels: Array, lists: Lists) -> tuple[Array, Array, Array | None]:
@@ -103,7 +106,7 @@ def count_pairs(loss: PairLoss, labels: Array, lists: Lists) -> Array:
     """
     if not loss.ordered:
         one = lists.sum(jnp.ones_like(labels))
-        return one * one
+        return one * one if loss.pairs == "symmetric" else one * (one - 1)
     order, key, slot = _label_order(labels, lists)
     # Items of a list that come after the last item with the same label have a smaller label.
     place = iota_like(order)
@@ -262,9 +265,19 @@ def _sweep(
         if a.slot is not None:
             counts &= a.slot == b.slot
         value, slope = loss.parts(a.s - b.s, a.y - b.y)
-        scale = _scale(loss, pair_weights, a, b)
-        if scale is not None:
-            value, slope = value * scale, slope * scale
+        forth = _scale(pair_weights, a, b)
+        if loss.ordered:
+            if forth is not None:
+                value, slope = value * forth, slope * forth
+        else:
+            # Both directions of the pair at once.
+            back = _scale(pair_weights, b, a)
+            forth, back = (jnp.ones_like(value) if x is None else x for x in (forth, back))
+            if loss.pairs == "symmetric":
+                value, slope = value * (forth + back), slope * (forth + back)
+            else:
+                value_back, slope_back = loss.parts(b.s - a.s, b.y - a.y)
+                value, slope = value * forth + value_back * back, slope * forth - slope_back * back
         value = jnp.where(counts, value, jnp.zeros_like(value))
         slope = jnp.where(counts, slope, jnp.zeros_like(slope))
         if with_slopes:
@@ -297,12 +310,7 @@ def _sweep(
     return rows.reshape(-1)[:n], slopes.reshape(-1)[:n]
 
 
-def _scale(loss: PairLoss, pair_weights: PairWeights | None, a: _Items, b: _Items) -> Array | None:
-    """Weight of each pair of a tile, or None for 1."""
-    forth = None if pair_weights is None else pair_weights.fn(a.f, b.f)
-    if loss.ordered:
-        return forth if a.w is None else a.w if forth is None else a.w * forth
-    # Both directions of the pair at once.
-    back = forth if pair_weights is None or pair_weights.symmetric else pair_weights.fn(b.f, a.f)
-    forth, back = (jnp.ones_like(a.s) if x is None else x for x in (forth, back))
-    return forth + back if a.w is None or b.w is None else a.w * forth + b.w * back
+def _scale(pair_weights: PairWeights | None, a: _Items, b: _Items) -> Array | None:
+    """Weight of each pair of a tile with a first, or None for 1."""
+    weight = None if pair_weights is None else pair_weights.fn(a.f, b.f)
+    return weight if a.w is None else a.w if weight is None else a.w * weight

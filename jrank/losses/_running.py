@@ -1,11 +1,11 @@
-"""Running sums of exponentials within each list."""
+"""Running sums within each list."""
 
 import jax.numpy as jnp
 from jax import lax
 
 from jrank.types import Array
 
-__all__ = ["suffix_logsumexp"]
+__all__ = ["decayed_sum", "suffix_logsumexp", "suffix_sum"]
 
 
 def suffix_logsumexp(x: Array, close: Array | None = None) -> Array:
@@ -47,3 +47,36 @@ def suffix_logsumexp(x: Array, close: Array | None = None) -> Array:
 
     total = lax.associative_scan(join, (decay, jnp.exp(x - top)), reverse=True, axis=axis)[1]
     return jnp.log(total) + top
+
+
+def suffix_sum(x: Array, close: Array | None = None) -> Array:
+    """Sum from each place to the end of its list.
+
+    Args:
+      x: ``[..., n]``.
+      close: which places end a list, or None where only the last one does.
+    """
+    axis = x.ndim - 1
+    if close is None:
+        return lax.cumsum(x, axis=axis, reverse=True)
+
+    def join(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+        return a[0] | b[0], jnp.where(b[0], b[1], a[1] + b[1])
+
+    return lax.associative_scan(join, (close, x), reverse=True, axis=axis)[1]
+
+
+def decayed_sum(x: Array, decay: Array) -> Array:
+    r"""Running sum that is scaled down at every step.
+
+    .. math:: c_k = d_k c_{k-1} + x_k
+
+    Args:
+      x: ``[..., n]``.
+      decay: the factors d, ``[..., n]``; 0 where a list begins.
+    """
+
+    def join(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+        return a[0] * b[0], a[1] * b[0] + b[1]
+
+    return lax.associative_scan(join, (decay, x), axis=x.ndim - 1)[1]
