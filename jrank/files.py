@@ -170,7 +170,11 @@ def read_bytes(path: str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> bytes:
       DataError: the file is missing, is no regular file, is truncated or exceeds the limit.
     """
     with _open(path) as file:
-        data = _guarded(path, lambda: file.read(max_bytes + 1))
+        if isinstance(file, io.BufferedReader) and os.fstat(file.fileno()).st_size <= max_bytes:
+            # A plain file of known size is read in one piece.
+            data = _guarded(path, file.raw.readall)
+        else:
+            data = _guarded(path, lambda: file.read(max_bytes + 1))
     if len(data) > max_bytes:
         raise DataError(f"{path} holds more than {max_bytes} bytes", reason="too_large", hint="raise max_bytes")
     return data

@@ -185,20 +185,32 @@ def _join(judgments: Interned, ranking: Interned) -> np.ndarray:
     ranks = np.zeros(len(judgments.codes), np.int32)
     if not len(judgments.codes) or not len(ranking.codes):
         return ranks
-    if judgments not in _KEYS:
-        keys = judgments.keys()
-        order = np.argsort(keys)
-        _KEYS[judgments] = order, keys[order]
-    order, keys = _KEYS[judgments]
     row_of = dict(zip(judgments.queries, range(len(judgments.queries)), strict=True))
     rows = np.fromiter((row_of.get(query, -1) for query in ranking.queries), np.int64, len(ranking.queries))
     codes = ranking.vocabulary.codes_in(judgments.vocabulary)[ranking.codes]
     row = np.repeat(rows, ranking.lengths)
     candidates = np.flatnonzero((codes >= 0) & (row >= 0))
     wanted = row[candidates] * np.int64(len(judgments.vocabulary)) + codes[candidates]
+    at = _find(judgments, wanted)
+    hit = at >= 0
+    place = candidates[hit] - np.repeat(ranking.offsets[:-1], ranking.lengths)[candidates[hit]]
+    ranks[at[hit]] = place + 1
+    return ranks
+
+
+def _find(judgments: Interned, wanted: np.ndarray) -> np.ndarray:
+    """Return the place of each key among the judgments, -1 where it is not judged."""
+    size = len(judgments.queries) * len(judgments.vocabulary)
+    if judgments not in _KEYS and size <= 8 * (len(wanted) + len(judgments.codes)):
+        # Few possible keys: a table of all is quicker than sorting.
+        table = np.full(size, -1, np.int32)
+        table[judgments.keys()] = np.arange(len(judgments.codes), dtype=np.int32)
+        return table[wanted]
+    if judgments not in _KEYS:
+        keys = judgments.keys()
+        order = np.argsort(keys)
+        _KEYS[judgments] = order, keys[order]
+    order, keys = _KEYS[judgments]
     at = np.searchsorted(keys, wanted)
     at[at == len(keys)] = 0
-    hit = keys[at] == wanted
-    place = candidates[hit] - np.repeat(ranking.offsets[:-1], ranking.lengths)[candidates[hit]]
-    ranks[order[at[hit]]] = place + 1
-    return ranks
+    return np.where(keys[at] == wanted, order[at], -1)

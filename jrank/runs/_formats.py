@@ -13,6 +13,7 @@ from jrank import files
 from jrank.errors import DataError
 from jrank.runs import _csv, _json, _parquet, _trec, _tsv
 from jrank.runs._lines import Columns
+from jrank.runs._ragged import count_distinct
 from jrank.runs._vocabulary import Vocabulary
 
 __all__ = ["FORMATS", "parse", "read", "text", "write"]
@@ -63,7 +64,8 @@ def parse(cls: Any, data: bytes, path: str | os.PathLike, format: str | None) ->
     """
     if not data.strip():
         raise DataError(f"{path} is empty", reason="empty", hint=f"a {cls.__name__} file was expected")
-    got = FORMATS[_check(format) or _by_content(data)][cls._kind][0](data, path)
+    name = _check(format) or _by_content(data)
+    got = FORMATS[name][cls._kind][0](data, path)
     if not isinstance(got, Columns):
         try:
             return cls(got) if isinstance(got, dict) else cls.from_columns(got.columns)
@@ -71,7 +73,7 @@ def parse(cls: Any, data: bytes, path: str | os.PathLike, format: str | None) ->
             raise DataError(f"{path}: {error}", reason=error.reason) from None
     _check_duplicates(got, path)
     table = cls._from_codes(got.queries, got.rows, Vocabulary(got.documents), got.codes, got.values)
-    if got.last and hasattr(table, "name"):
+    if got.last and name == "trec" and hasattr(table, "name"):
         table.name = got.last
     return table
 
@@ -142,8 +144,7 @@ def _by_content(data: bytes) -> str:
 
 def _check_duplicates(got: Columns, path: str | os.PathLike) -> None:
     keys = got.rows * np.int64(len(got.documents)) + got.codes
-    ordered = np.sort(keys)
-    if not np.any(ordered[1:] == ordered[:-1]):
+    if count_distinct(keys, len(got.queries) * len(got.documents)) == len(keys):
         return
     order = np.argsort(keys, kind="stable")
     again = order[1:][keys[order[1:]] == keys[order[:-1]]]

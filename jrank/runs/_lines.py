@@ -1,4 +1,4 @@
-"""Whitespace-separated columns, quickly where every line is regular and precisely where one is not."""
+"""Columns between blanks or tabs, quickly where every line is regular and precisely where one is not."""
 
 import os
 from dataclasses import dataclass
@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from jrank.errors import DataError
+from jrank.runs._fields import split_fields
 from jrank.runs._vocabulary import Interner
 
 __all__ = ["Columns", "Layout", "parse_columns"]
 
 # About as much text as stays in the cache of one core together with what is made of it.
-CHUNK = 1 << 22
+CHUNK = 1 << 19
 MAX_LINE = 8 << 20
 
 
@@ -28,6 +29,7 @@ class Layout:
       value: column of the number.
       what: what the number is called.
       open_end: whether the last column may hold blanks.
+      tabs: whether tabs alone separate columns; there are no comments then, and the first line may be a header.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Layout:
     value: int
     what: str
     open_end: bool = False
+    tabs: bool = False
 
 
 @dataclass
@@ -79,22 +82,25 @@ def parse_columns(data: bytes, path: str | os.PathLike, layout: Layout) -> Colum
     queries, documents = Interner(), Interner()
     rows, codes, values, lines = [], [], [], []
     last = b""
-    start, number = 0, 1
+    start, number = _skip_header(data, layout) if layout.tabs else (0, 1)
     while start < len(data):
         stop = len(data)
         if stop - start > CHUNK:
             stop = data.rfind(b"\n", start, start + CHUNK) + 1 or data.find(b"\n", start + CHUNK) + 1 or len(data)
         chunk = data[start:stop]
-        parsed = _regular(chunk, layout) or _irregular(chunk, path, number, layout)
-        tokens, found, line = parsed
+        parsed = _regular(chunk, layout)
+        regular = parsed is not None
+        parsed = parsed if parsed is not None else _irregular(chunk, path, number, layout)
+        names, counts, ids, found, line, end = parsed
         if found.size:
             if not rows:
-                last = tokens[3]
-            rows.append(queries.encode(tokens[0], len(tokens[0])))
-            codes.append(documents.encode(tokens[1], len(tokens[1])))
+                last = end
+            rows.append(np.repeat(queries.encode(names, len(names)), counts))
+            codes.append(documents.encode(ids, len(ids)))
             values.append(found)
             lines.append(line + number)
-        number += chunk.count(b"\n")
+        # A regular chunk has one entry for each line.
+        number += len(line) if regular else chunk.count(b"\n")
         start = stop
     if not rows:
         raise DataError(f"{path} holds no {layout.name} line", reason="empty", hint=f"expected: {layout.form}")
@@ -114,54 +120,62 @@ def parse_columns(data: bytes, path: str | os.PathLike, layout: Layout) -> Colum
     )
 
 
-def _regular(chunk: bytes, layout: Layout) -> tuple[tuple, np.ndarray, np.ndarray] | None:
-    """Split all lines at once; None if one needs a closer look."""
-    text = np.frombuffer(chunk, np.uint8)
-    blank = text <= 32
-    begins = ~blank
-    begins[1:] &= blank[:-1]
-    starts = np.flatnonzero(begins)
-    ends = np.flatnonzero(text == 10)
-    if not len(ends) or ends[-1] != len(text) - 1:
-        ends = np.append(ends, len(text))
-    if len(ends) and np.max(np.diff(ends, prepend=-1)) > MAX_LINE:
-        return None
-    upto = np.searchsorted(starts, ends)
-    counts = np.diff(upto, prepend=0)
-    if not np.all((counts == layout.width) | (counts == 0)):
-        return None
-    line = np.flatnonzero(counts)
-    if np.any(text[starts[:: layout.width]] == ord("#")):
-        return None
-    tokens = chunk.split()
-    # Control characters that do not separate words would shift the columns.
-    if len(tokens) != len(starts):
-        return None
-    width = layout.width
-    numbers = tokens[layout.value :: width]
-    try:
-        values = np.fromiter(map(float, numbers), np.float64, len(numbers))
-    except ValueError:
-        return None
-    if not np.isfinite(values).all() or b"_" in b"".join(numbers):
-        return None
-    first = tokens[width - 1] if tokens else b""
-    return (tokens[layout.query :: width], tokens[layout.document :: width], numbers, first), values, line
+def _skip_header(data: bytes, layout: Layout) -> tuple[int, int]:
+    """Return where the line behind the header starts, and its number; the header's number column is no number."""
+    start, number = 0, 1
+    while start < len(data):
+        stop = data.find(b"\n", start) + 1 or len(data)
+        fields = _split(data[start:stop], layout)
+        if len(fields) == layout.width:
+            try:
+                float(fields[layout.value])
+            except ValueError:
+                return stop, number + 1
+        if fields:
+            break
+        start, number = stop, number + 1
+    return start, number
 
 
-def _irregular(chunk: bytes, path: str | os.PathLike, number: int, layout: Layout):
+def _split(line: bytes, layout: Layout) -> list[bytes]:
+    """Return the fields of a line; none of a line that is passed over."""
+    if layout.tabs:
+        return line.rstrip(b"\r\n").split(b"\t") if line.strip() else []
+    fields = line.split(None, layout.width - 1) if layout.open_end else line.split()
+    return [] if fields and fields[0].startswith(b"#") else fields
+
+
+def _regular(chunk: bytes, layout: Layout) -> tuple | None:
+    """Take all lines apart at once; None if one needs a closer look."""
+    if b"\r" in chunk:
+        chunk = chunk.replace(b"\r\n", b"\n")
+    fields = split_fields(chunk, layout.width, tabs=layout.tabs)
+    if fields is None:
+        return None
+    names, counts = fields.stretches(layout.query)
+    if not layout.tabs and any(name.startswith(b"#") for name in names):
+        return None
+    values = fields.numbers(layout.value)
+    if values is None:
+        return None
+    return names, counts, fields.strings(layout.document), values, np.arange(len(values)), fields.last(0)
+
+
+def _irregular(chunk: bytes, path: str | os.PathLike, number: int, layout: Layout) -> tuple:
+    """Look at every line; the same as ``_regular`` returns."""
     queries, documents, values, lines = [], [], [], []
     first = b""
     for index, line in enumerate(chunk.split(b"\n")):
         place = f"{path}, line {number + index}"
         if len(line) > MAX_LINE:
             raise DataError(f"{place}: longer than {MAX_LINE} bytes", reason="too_large")
-        fields = line.split(None, layout.width - 1) if layout.open_end else line.split()
-        if not fields or fields[0].startswith(b"#"):
+        fields = _split(line, layout)
+        if not fields:
             continue
         if len(fields) != layout.width:
+            kind = "tab-separated columns" if layout.tabs else "columns"
             raise DataError(
-                f"{place}: {len(fields)} columns, expected {layout.width}",
+                f"{place}: {len(fields)} {kind}, expected {layout.width}",
                 reason="malformed",
                 hint=f"a {layout.name} line is: {layout.form}",
             )
@@ -170,7 +184,8 @@ def _irregular(chunk: bytes, path: str | os.PathLike, number: int, layout: Layou
         documents.append(fields[layout.document])
         lines.append(index)
         first = first or fields[-1].rstrip()
-    return (queries, documents, [], first), np.array(values, np.float64), np.array(lines, np.int64)
+    counts = np.ones(len(queries), np.int64)
+    return queries, counts, documents, np.array(values, np.float64), np.array(lines, np.int64), first
 
 
 def parse_number(token: bytes | str, place: str, what: str) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 
 from jrank.runs._vocabulary import Vocabulary
 
-__all__ = ["Block", "blocks", "list_of", "offsets_of", "positions", "rank_order", "sorted_order"]
+__all__ = ["Block", "blocks", "count_distinct", "list_of", "offsets_of", "positions", "rank_order", "sorted_order"]
 
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
@@ -95,6 +95,22 @@ def blocks(offsets: np.ndarray, cells: int) -> Iterator[Block]:
         width = int(lengths[order[stop - 1]])
         yield Block(order[start:stop], offsets, width)
         start = stop
+
+
+def count_distinct(keys: np.ndarray, size: int) -> int:
+    """Return how many different numbers there are.
+
+    Args:
+      keys: non-negative integers.
+      size: a number above all of them.
+    """
+    if size <= 8 * len(keys):
+        # Few possible keys: ticking them off is quicker than sorting.
+        seen = np.zeros(size, bool)
+        seen[keys] = True
+        return int(np.count_nonzero(seen))
+    ordered = np.sort(keys)
+    return len(keys) - int(np.count_nonzero(ordered[1:] == ordered[:-1]))
 
 
 def sorted_order(keys: np.ndarray) -> np.ndarray:

@@ -123,7 +123,7 @@ def test_qrels_files(tmp_path):
         ("x", "q1 0 d1 high\n", "line 1: the grade is 'high'"),
         ("x.tsv", "query-id\tcorpus-id\tscore\nq\td\n", "line 2: 2 tab-separated columns"),
         ("x.tsv", "query-id\tcorpus-id\tscore\nq\td\tx\n", "line 2: the score is 'x'"),
-        ("x.tsv", "query-id\tcorpus-id\tscore\n", "no line of judgments"),
+        ("x.tsv", "query-id\tcorpus-id\tscore\n", r"holds no \.tsv line"),
         ("x.tsv", b"q\t\xff\t1\n", "line 1: byte 2 is not UTF-8"),
         ("x.tsv", "q\td\t1\nq\td\t1\n", "line 2: document 'd' comes a second time"),
         ("x.json", "{", "not JSON: line 1"),
