@@ -56,7 +56,7 @@ def score_packed(
     Numerics: those of ``score``, to the rounding of another blocking.
 
     Cost: the time of the product alone; memory of one group of scores, and of one number for each query token and
-    document.
+    document. The queries of a batch are scored together.
 
     >>> from jrank.maxsim import pack
     >>> packed = pack([jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.zeros((0, 2)), jnp.array([[0.0, 3.0]])])
@@ -81,10 +81,7 @@ def score_packed(
         query = neutralise(query, query_where[..., None])
     if mesh is not None:
         slots = _sharded(slots, mesh, axis, len(arrays))
-    fn: Callable[..., Array] = functools.partial(_score, layout, arrays, slots, reduction)
-    for _ in range(query.ndim - 2):
-        fn = jax.vmap(fn)
-    return fn(query, query_where, weights)
+    return _score(layout, arrays, slots, reduction, query, query_where, weights)
 
 
 def _plan(packed: PackedDocs | QuantizedDocs) -> tuple[PackedDocs, tuple[Array, ...], Callable[..., Array]]:
@@ -93,14 +90,14 @@ def _plan(packed: PackedDocs | QuantizedDocs) -> tuple[PackedDocs, tuple[Array, 
         arrays = jnp.asarray(packed.tokens), jnp.asarray(packed.segments)
         return packed, arrays, lambda rows, *arrays: _slots(rows, *arrays, packed.max_docs)
     layout = packed.codes
-    arrays = tuple(jnp.asarray(x) for x in (*packed.group_arrays(), layout.segments))
+    arrays = tuple(jnp.asarray(x) for x in packed.group_arrays())
     if packed.bits == 8:
         return layout, arrays, lambda rows, *arrays: _slots_int8(rows, *arrays, layout.max_docs)
 
     def decoded(rows: Array, *arrays: Array) -> Array:
         @functools.partial(jax.checkpoint, prevent_cse=False)  # decoded tokens of all groups are never kept
         def one(group: tuple[Array, ...]) -> Array:
-            return _slots(rows, packed.decode(*group[:-1])[None], group[-1][None], layout.max_docs)[0]
+            return _slots(rows, packed.decode(*group)[None], group[-1][None], layout.max_docs)[0]
 
         return lax.map(one, arrays)
 
@@ -122,20 +119,23 @@ def _score(
     arrays: tuple[Array, ...],
     best: Callable[..., Array],
     reduction: str,
-    rows: Array,
+    query: Array,
     query_where: Array | None,
     weights: Array | None,
 ) -> Array:
-    n, q = len(packed), rows.shape[0]
-    if not q:
-        return jnp.zeros(n, accumulator_dtype(rows.dtype))
-    maxima = best(*common_variance(rows, *arrays))
+    *batch, q, d = query.shape
+    n = len(packed)
+    if not query.size:
+        return jnp.zeros((*batch, n), accumulator_dtype(query.dtype))
+    # All queries of a batch are one matrix: each group is read once.
+    maxima = best(*common_variance(query.reshape(-1, d), *arrays))
     if packed.span > 1:
         maxima = maxima.at[:, 0].set(_joined(maxima[:, 0], packed))
-    totals = total(maxima, query_where, weights, reduction)
+    totals = total(maxima.reshape(*maxima.shape[:2], *batch, q), query_where, weights, reduction)
     slots = jnp.asarray(packed.slots)
-    found = totals.reshape(-1).at[jnp.maximum(slots, 0)].get(mode="promise_in_bounds")
-    return jnp.where(slots >= 0, found, jnp.zeros_like(found))
+    found = totals.reshape(-1, *batch).at[jnp.maximum(slots, 0)].get(mode="promise_in_bounds")
+    occupied = (slots >= 0).reshape(n, *(1 for _ in batch))
+    return jnp.moveaxis(jnp.where(occupied, found, jnp.zeros_like(found)), 0, -1)
 
 
 def _joined(first: Array, packed: PackedDocs) -> Array:
@@ -167,7 +167,7 @@ def _slots_index(rows: Array, tokens: Array, segments: Array, max_docs: int) -> 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
 def _slots_int8(rows: Array, codes: Array, scale: Array, segments: Array, max_docs: int) -> Array:
-    """As ``_slots``, on integers: the largest product needs no scale, as every token of a group has the same."""
+    """As ``_slots``, on integers: the largest product needs no scale, as every token of a document has the same."""
     step = jnp.max(jnp.abs(rows), axis=-1, initial=0) / 127
     safe = jnp.where(step > 0, step, jnp.ones_like(step))
     small = jnp.round(rows / safe[:, None]).astype(jnp.int8)
@@ -178,7 +178,7 @@ def _slots_int8(rows: Array, codes: Array, scale: Array, segments: Array, max_do
         tops = _tile_tops(products.reshape(-1, TILE, small.shape[0]))
         low = jnp.full((max_docs, small.shape[0]), jnp.iinfo(jnp.int32).min, jnp.int32)
         value = low.at[segments].max(tops, indices_are_sorted=True, mode="drop")
-        value = value.astype(jnp.float32) * (scale.astype(jnp.float32) * step.astype(jnp.float32))[None]
+        value = value.astype(jnp.float32) * (scale.astype(jnp.float32)[:, None] * step.astype(jnp.float32)[None])
         return neutralise(value, _occupied(segments, max_docs))
 
     return lax.map(one, (codes, scale, segments))

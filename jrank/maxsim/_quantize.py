@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from jrank.errors import DataError, RerankError
-from jrank.maxsim._pack import PackedDocs, split
+from jrank.maxsim._pack import TILE, PackedDocs, split
 from jrank.maxsim._store import load_arrays, save_arrays
 from jrank.types import Array
 
@@ -28,7 +28,8 @@ class QuantizedDocs:
 
     Attributes:
       codes: the packed documents, with codes in the place of tokens.
-      scale: what one step of a code is worth: of each group for 8 bits, of each token for 1 bit, None for 2 bits.
+      scale: what one step of a code is worth: of each document for 8 bits, float32 ``[groups, max_docs]``; of each token for
+        1 bit; None for 2 bits.
       centroids: typical tokens, ``[centroids, d]``, for 2 bits, otherwise None.
       nearest: centroid of each token, uint16 ``[groups, tokens]``, for 2 bits, otherwise None.
       levels: what the four codes of 2 bits add to a centroid in each dimension, ``[4, d]``, otherwise None.
@@ -53,8 +54,8 @@ class QuantizedDocs:
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self))
 
     def group_arrays(self) -> tuple[Any, ...]:
-        """Return the arrays that ``decode`` needs, with the groups as their first axis."""
-        return tuple(x for x in (self.codes.tokens, self.scale, self.nearest) if x is not None)
+        """Return the arrays that ``decode`` needs, with the groups as their first axis; the segments come last."""
+        return tuple(x for x in (self.codes.tokens, self.scale, self.nearest, self.codes.segments) if x is not None)
 
     def decode(self, *group: Array) -> Array:
         """Return the tokens of one group as float32, ``[tokens, d]``.
@@ -110,8 +111,8 @@ class QuantizedDocs:
 def quantize(packed: PackedDocs, bits: int, *, centroids: int | None = None, seed: int = 0) -> QuantizedDocs:
     r"""Store packed documents in 8, 2 or 1 bits a dimension.
 
-    8 bits are integers with one scale for each group of documents, so that products and maxima are taken on integers,
-    with the query in 8 bits a token as well. 2 bits tell which of four levels is nearest to the difference from the
+    8 bits are integers with one scale for each document, so that products and maxima are taken on integers, with the
+    query in 8 bits a token as well. 2 bits tell which of four levels is nearest to the difference from the
     nearest of some centroids (a residual code). 1 bit is the sign, with the mean magnitude of each token. For 2 and 1
     bits the query stays as it is.
 
@@ -129,7 +130,7 @@ def quantize(packed: PackedDocs, bits: int, *, centroids: int | None = None, see
       RerankError: another number of bits or centroids.
 
     Numerics: 8 bits: an error of at most half a step in each dimension, where a step is the largest magnitude of the
-    group over 127. Scores are differentiable by the query for 2 and 1 bits; for 8 differentiation raises an error.
+    document over 127. So the codes of a document, as those of 1 bit, do not depend on what it is packed with. Scores are differentiable by the query for 2 and 1 bits; for 8 differentiation raises an error.
 
     Cost: bytes of a token: :math:`d`, :math:`d/4 + 2`, :math:`d/8 + 4`. Time of one pass over the tokens, for 2 bits of
     nine products with the centroids.
@@ -156,19 +157,42 @@ def _with_codes(packed: PackedDocs, codes: Array) -> PackedDocs:
 
 def _encode_int8(packed: PackedDocs) -> QuantizedDocs:
     @jax.jit
-    def one(tokens: Array) -> tuple[Array, Array]:
-        tokens = tokens.astype(jnp.float32)
-        scale = jnp.max(jnp.abs(tokens)) / 127
-        step = jnp.where(scale > 0, scale, 1)
-        return jnp.round(tokens / step).astype(jnp.int8), scale
+    def largest(group: tuple[Array, Array]) -> Array:
+        tokens, segments = group
+        tiles = jnp.max(jnp.abs(tokens).reshape(segments.shape[0], -1), axis=-1).astype(jnp.float32)
+        low = jnp.zeros(packed.max_docs, jnp.float32)
+        return low.at[segments].max(tiles, indices_are_sorted=True, mode="drop")
 
-    codes, scale = lax.map(one, jnp.asarray(packed.tokens))
+    @jax.jit
+    def one(group: tuple[Array, Array, Array]) -> Array:
+        tokens, scale, segments = group
+        step = _of_tokens(jnp.where(scale > 0, scale, 1), segments)
+        return jnp.round(tokens.astype(jnp.float32) / step[:, None]).astype(jnp.int8)
+
+    tokens, segments = jnp.asarray(packed.tokens), jnp.asarray(packed.segments)
+    scale = jnp.asarray(_same_in_all_groups(lax.map(largest, (tokens, segments)), packed)) / 127
+    codes = lax.map(one, (tokens, scale, segments))
     return QuantizedDocs(_with_codes(packed, codes), scale, None, None, None, 8, packed.dimensions)
 
 
-def _decode_int8(docs: QuantizedDocs, codes: Array, scale: Array) -> Array:
+def _same_in_all_groups(largest: Array, packed: PackedDocs) -> np.ndarray:
+    """What fills several groups has one scale in all of them."""
+    result, size = np.array(largest), packed.tokens.shape[1]
+    lengths, starts = np.asarray(packed.lengths), np.asarray(packed.starts)
+    for place in np.flatnonzero(lengths > size):
+        groups = slice(starts[place] // size, -(-(starts[place] + lengths[place]) // size))
+        result[groups, 0] = result[groups, 0].max()
+    return result
+
+
+def _of_tokens(scale: Array, segments: Array) -> Array:
+    """From a number for each slot to one for each token; that of the last slot where there is no document."""
+    return jnp.repeat(scale.at[segments].get(mode="clip"), TILE)
+
+
+def _decode_int8(docs: QuantizedDocs, codes: Array, scale: Array, segments: Array) -> Array:
     del docs
-    return codes.astype(jnp.float32) * scale
+    return codes.astype(jnp.float32) * _of_tokens(scale, segments)[:, None]
 
 
 def _encode_sign(packed: PackedDocs) -> QuantizedDocs:
@@ -180,7 +204,8 @@ def _encode_sign(packed: PackedDocs) -> QuantizedDocs:
     return QuantizedDocs(_with_codes(packed, codes), scale, None, None, None, 1, packed.dimensions)
 
 
-def _decode_sign(docs: QuantizedDocs, codes: Array, scale: Array) -> Array:
+def _decode_sign(docs: QuantizedDocs, codes: Array, scale: Array, segments: Array) -> Array:
+    del segments
     positive = _unpack_bits(codes, 1, docs.dimensions)
     return (positive.astype(jnp.float32) * 2 - 1) * scale[:, None]
 
@@ -212,7 +237,8 @@ def _encode_residual(packed: PackedDocs, number: int | None, seed: int) -> Quant
     return QuantizedDocs(inner, None, centroids, nearest, jnp.asarray(levels, jnp.float32), 2, packed.dimensions)
 
 
-def _decode_residual(docs: QuantizedDocs, codes: Array, nearest: Array) -> Array:
+def _decode_residual(docs: QuantizedDocs, codes: Array, nearest: Array, segments: Array) -> Array:
+    del segments
     code = _unpack_bits(codes, 2, docs.dimensions)
     levels = jnp.asarray(docs.levels)
     added = jnp.zeros(code.shape, jnp.float32)

@@ -83,7 +83,7 @@ def test_size(bits):
     per_token = (token - (0 if bits != 2 else QUANTIZED[2].centroids.nbytes + QUANTIZED[2].levels.nbytes)) / (
         PACKED.tokens.shape[0] * PACKED.tokens.shape[1]
     )
-    assert per_token == pytest.approx({8: 12 + 4 / 64, 2: 3 + 2, 1: 2 + 4}[bits])
+    assert per_token == pytest.approx({8: 12 + 4 * PACKED.max_docs / 64, 2: 3 + 2, 1: 2 + 4}[bits])
 
 
 @pytest.mark.parametrize("bits", [8, 2, 1])
