@@ -113,6 +113,7 @@ _NAMES = {
     "success_metric": "jrank.metrics",
     "BM25Index": "jrank.retrieval",
     "DenseIndex": "jrank.retrieval",
+    "MultiVectorIndex": "jrank.retrieval",
     "SparseIndex": "jrank.retrieval",
     "Qrels": "jrank.runs",
     "Run": "jrank.runs",

@@ -95,6 +95,7 @@ from jrank.metrics import rprec_metric as rprec_metric
 from jrank.metrics import success_metric as success_metric
 from jrank.retrieval import BM25Index as BM25Index
 from jrank.retrieval import DenseIndex as DenseIndex
+from jrank.retrieval import MultiVectorIndex as MultiVectorIndex
 from jrank.retrieval import SparseIndex as SparseIndex
 from jrank.runs import Qrels as Qrels
 from jrank.runs import Run as Run

@@ -28,8 +28,8 @@ class QuantizedDocs:
 
     Attributes:
       codes: the packed documents, with codes in the place of tokens.
-      scale: what one step of a code is worth: of each document for 8 bits, float32 ``[groups, max_docs]``; of each token for
-        1 bit; None for 2 bits.
+      scale: what one step of a code is worth: for 8 bits of each document, float32 ``[groups, max_docs]``, for 1 bit of
+        each token, for 2 bits None.
       centroids: typical tokens, ``[centroids, d]``, for 2 bits, otherwise None.
       nearest: centroid of each token, uint16 ``[groups, tokens]``, for 2 bits, otherwise None.
       levels: what the four codes of 2 bits add to a centroid in each dimension, ``[4, d]``, otherwise None.
@@ -130,10 +130,11 @@ def quantize(packed: PackedDocs, bits: int, *, centroids: int | None = None, see
       RerankError: another number of bits or centroids.
 
     Numerics: 8 bits: an error of at most half a step in each dimension, where a step is the largest magnitude of the
-    document over 127. So the codes of a document, as those of 1 bit, do not depend on what it is packed with. Scores are differentiable by the query for 2 and 1 bits; for 8 differentiation raises an error.
+    document over 127. So the codes of a document, as those of 1 bit, do not depend on what it is packed with. Scores
+    are differentiable by the query for 2 and 1 bits; for 8 differentiation raises an error.
 
-    Cost: bytes of a token: :math:`d`, :math:`d/4 + 2`, :math:`d/8 + 4`. Time of one pass over the tokens, for 2 bits of
-    nine products with the centroids.
+    Cost: bytes of a token: :math:`d` (and 4 of a document), :math:`d/4 + 2`, :math:`d/8 + 4`. Time of one pass over the
+    tokens, for 2 bits of nine products with the centroids.
 
     References: Santhanam et al., ColBERTv2, NAACL 2022.
 

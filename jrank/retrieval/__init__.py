@@ -36,6 +36,7 @@ from jrank.retrieval._filters import Field, Metadata, Predicate, field, post_fil
 from jrank.retrieval._hybrid import HybridIndex, hybrid
 from jrank.retrieval._likelihood import QueryLikelihoodIndex
 from jrank.retrieval._load import load_index
+from jrank.retrieval._multi_vector import MultiVectorIndex
 from jrank.retrieval._routing import QueryRouter, query_features
 from jrank.retrieval._sparse import SparseIndex, SparseVector
 from jrank.retrieval._tfidf import TfidfIndex
@@ -46,6 +47,7 @@ __all__ = [
     "Field",
     "HybridIndex",
     "Metadata",
+    "MultiVectorIndex",
     "Predicate",
     "QueryLikelihoodIndex",
     "QueryRouter",

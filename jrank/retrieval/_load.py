@@ -8,6 +8,7 @@ from jrank.errors import RetrieveError
 from jrank.retrieval._bm25 import BM25Index
 from jrank.retrieval._dense import DenseIndex
 from jrank.retrieval._likelihood import QueryLikelihoodIndex
+from jrank.retrieval._multi_vector import MultiVectorIndex
 from jrank.retrieval._sparse import SparseIndex
 from jrank.retrieval._store import read_kind
 from jrank.retrieval._tfidf import TfidfIndex
@@ -16,7 +17,8 @@ __all__ = ["KINDS", "load_index"]
 
 # What the manifest says -> the class. A new index is one file and one line.
 KINDS: dict[str, Callable[..., Any]] = {
-    index.kind: index for index in (BM25Index, TfidfIndex, QueryLikelihoodIndex, SparseIndex, DenseIndex)
+    index.kind: index
+    for index in (BM25Index, TfidfIndex, QueryLikelihoodIndex, SparseIndex, DenseIndex, MultiVectorIndex)
 }
 
 

@@ -5,7 +5,6 @@ kept in ``.cache/late-interaction``; ``--encode 500`` encodes that many document
 those beside the project (``JRANK_DATA``).
 """
 
-import argparse
 import os
 import time
 from pathlib import Path
@@ -26,8 +25,7 @@ def read(name):
     """Ids and texts of the documents, ids and texts of the judged queries, and the judgements."""
     from jrank import data
 
-    found = data.read_beir(data_root() / "ir" / name)
-    return found
+    return data.read_beir(data_root() / "ir" / name)
 
 
 def parts(name, kind, ids, texts, keep_special, limit=None):

@@ -1,0 +1,188 @@
+"""A multi-vector index on disk: a manifest that is replaced at once, and directories that never change.
+
+Documents lie in one directory for each shard, ids and deletions in another. A save writes what is new under new names,
+then replaces the manifest, then removes what no manifest names any more. So there is a whole index at every moment,
+and a shard is written once, however often the index is saved.
+"""
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jrank.errors import DataError, RetrieveError
+from jrank.files import ensure_directory, write_json
+from jrank.retrieval._multi_vector_shards import Shard
+from jrank.retrieval._store import FORMAT, MANIFEST, VERSION, damaged, read_index, write_index
+
+__all__ = ["check_shard", "read_shards", "write_shards"]
+
+CODED = ("int8", "1bit")
+NAME = re.compile(r"(shard|table|coarse)-[0-9a-f]{16}")
+
+
+def write_shards(
+    path: str | os.PathLike,
+    kind: str,
+    parameters: dict[str, Any],
+    table: dict[str, np.ndarray],
+    shards: Sequence[Shard],
+    coarse: Any,
+) -> list[Shard]:
+    """Write an index; until the last moment one that stands there stays whole.
+
+    Args:
+      path: the directory.
+      kind: which index it is.
+      parameters: what JSON can hold.
+      table: arrays by name.
+      shards: the shards; those that this directory holds already are not written again.
+      coarse: the index of the first stage, or None.
+
+    Returns:
+      The shards, each knowing where it lies.
+
+    Raises:
+      DataError: the directory cannot be written, or holds something else.
+    """
+    path = ensure_directory(path)
+    before = _names(path, kind)
+    home, made = path.resolve(), []
+    try:
+        kept = []
+        for shard in shards:
+            if shard.home == home and shard.name in before and (path / shard.name).is_dir():
+                kept.append(shard)
+                continue
+            name = _new(path, "shard", made)
+            shard.docs.save(path / name)
+            kept.append(Shard(shard.docs, shard.count, name, home))
+        names = {"table": _new(path, "table", made), "coarse": None}
+        write_index(path / names["table"], f"{kind} table", {}, table)
+        if coarse is not None:
+            names["coarse"] = _new(path, "coarse", made)
+            coarse.save(path / names["coarse"])
+        listed = [{"name": shard.name, "documents": shard.count} for shard in kept]
+        manifest = {"format": FORMAT, "version": VERSION, "kind": kind, "arrays": {}}
+        write_json(path / MANIFEST, manifest | {"parameters": parameters | names | {"shards": listed}})
+    except BaseException:
+        for name in made:
+            shutil.rmtree(path / name, ignore_errors=True)
+        raise
+    # What an interrupted save left behind goes as well.
+    current = {shard.name for shard in kept} | set(names.values())
+    for entry in path.iterdir():
+        if NAME.fullmatch(entry.name) and entry.name not in current:
+            shutil.rmtree(entry, ignore_errors=True)
+    return kept
+
+
+def read_shards(
+    path: str | os.PathLike, kind: str, *, mmap: bool
+) -> tuple[dict[str, Any], dict[str, np.ndarray], list[Shard], Path | None]:
+    """Read what ``write_shards`` wrote.
+
+    Args:
+      path: the directory.
+      kind: which index is expected.
+      mmap: whether documents are mapped into memory instead of read.
+
+    Returns:
+      Parameters, the arrays of the table, the shards, and the directory of the first stage or None. What the numbers
+      mean is for the caller to check.
+
+    Raises:
+      RetrieveError: there is no index, it is of another kind, or it is damaged. Nothing is unpickled.
+    """
+    from jrank.maxsim import PackedDocs, QuantizedDocs
+
+    path = Path(path)
+    parameters, _ = read_index(path, kind)
+    names = [parameters.get("table"), parameters.get("coarse")]
+    listed = parameters.get("shards")
+    good = isinstance(listed, list) and all(isinstance(entry, dict) for entry in listed)
+    if good:
+        names += [entry.get("name") for entry in listed]
+    if not good or any(
+        not isinstance(n, str) or not NAME.fullmatch(n) for n in names if n is not None or n is names[0]
+    ):
+        raise damaged(path, "its manifest names no shards")
+    _, table = read_index(path / names[0], f"{kind} table")
+    coded = parameters.get("dtype") in CODED
+    shards = []
+    for entry in listed:
+        try:
+            docs = (QuantizedDocs if coded else PackedDocs).load(path / entry["name"], mmap=mmap)
+        except DataError as error:
+            raise damaged(path, f"{error}") from None
+        count = entry.get("documents")
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= len(docs):
+            raise damaged(path, f"{entry['name']} is said to hold {count!r} documents")
+        shards.append(Shard(docs, count, entry["name"], path.resolve()))
+    return parameters, table, shards, None if names[1] is None else path / names[1]
+
+
+def check_shard(path: Any, shard: Shard, dtype: str, dimension: int) -> None:
+    """Refuse numbers that would read outside of their arrays.
+
+    Args:
+      path: the directory of the index.
+      shard: what was read.
+      dtype: how its vectors are stored.
+      dimension: the number of dimensions.
+
+    Raises:
+      RetrieveError: something does not fit.
+    """
+    layout, docs = shard.layout, shard.docs
+    groups, size, width = layout.tokens.shape if layout.tokens.ndim == 3 else (0, 0, 0)
+    wanted = -(-dimension // 8) if dtype == "1bit" else dimension
+    slots, starts, lengths = (np.asarray(x) for x in (layout.slots, layout.starts, layout.lengths))
+    good = (
+        width == wanted
+        and size % 4 == 0
+        and layout.segments.shape == (groups, size // 4)
+        and slots.shape == starts.shape == lengths.shape == (len(layout),)
+        and not ((slots < -1) | (slots >= groups * layout.max_docs)).any()
+        and not ((starts < 0) | (lengths < 0) | (starts + lengths > groups * size)).any()
+    )
+    if good and dtype in CODED:
+        shape = (groups, layout.max_docs if dtype == "int8" else size)
+        good = docs.bits == (8 if dtype == "int8" else 1) and docs.dimensions == dimension and docs.scale.shape == shape
+    if not good:
+        raise damaged(path, f"{shard.name} does not fit the manifest")
+
+
+def _new(path: Path, prefix: str, made: list[str]) -> str:
+    while (path / (name := f"{prefix}-{secrets.token_hex(8)}")).exists():
+        pass
+    made.append(name)
+    return name
+
+
+def _names(path: Path, kind: str) -> set[str]:
+    """Return the shards of the index that stands in a directory; refuse a directory that holds something else."""
+    if not (path / MANIFEST).is_file():
+        if foreign := [entry.name for entry in path.iterdir() if not NAME.fullmatch(entry.name.removeprefix("."))]:
+            foreign = [name for name in foreign if not name.endswith((".part", ".old"))]
+        if foreign:
+            raise DataError(
+                f"{path} holds something other than an index, such as {foreign[0]}",
+                reason="unwritable",
+                hint="name a new or empty directory",
+            )
+        return set()
+    try:
+        parameters, _ = read_index(path, kind)
+        return {str(entry["name"]) for entry in parameters["shards"]}
+    except RetrieveError as error:
+        raise DataError(
+            f"{path} holds another index: {error}", reason="unwritable", hint="name a new or empty directory"
+        ) from None
+    except (KeyError, TypeError):
+        return set()

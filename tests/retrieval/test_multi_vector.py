@@ -1,0 +1,346 @@
+"""Search over documents of many vectors against NumPy, and the index on disk at every moment of a save."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from jrank import maxsim
+from jrank.errors import DataError, RetrieveError
+from jrank.retrieval import BM25Index, MultiVectorIndex, load_index
+from jrank.retrieval import _multi_vector_shards as shards_module
+from jrank.retrieval._multi_vector_shards import DTYPES, decode, encode
+from tests.retrieval.oracles import ranking
+
+D = 8
+RNG = np.random.default_rng(0)
+# A document longer than a group, and one longer than a shard.
+LENGTHS = [*RNG.integers(0, 40, 60).tolist(), 150, 0, 300, 1, 3]
+DOCS = [RNG.integers(-3, 4, size=(length, D)).astype("f") for length in LENGTHS]
+IDS = [f"d{place}" for place in range(len(DOCS))]
+QUERIES = [RNG.integers(-3, 4, size=(length, D)).astype("f") for length in (5, 0, 8, 1)]
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(shards_module, "GROUP_TOKENS", 64)
+    monkeypatch.setattr(shards_module, "GROUPS", 4)
+
+
+def reference(queries, docs):
+    """Scores in float64; -inf for what has no token."""
+    scores = np.full((len(queries), len(docs)), -np.inf)
+    for row, query in enumerate(queries):
+        for column, doc in enumerate(docs):
+            if len(query) and len(doc):
+                scores[row, column] = (query.astype(float) @ doc.astype(float).T).max(axis=1).sum()
+    return scores
+
+
+def check(hits, scores, ids, k, allowed=None):
+    allowed = np.ones(len(ids), bool) if allowed is None else allowed
+    for row, values in enumerate(scores):
+        columns, best = ranking(values, k, allowed & (values > -np.inf))
+        assert hits.ids[row].tolist() == [None if column < 0 else ids[column] for column in columns]
+        assert np.array_equal(hits.scores[row], np.asarray(best, np.float32))
+
+
+SCORES = reference(QUERIES, DOCS)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards_module, "GROUP_TOKENS", 64)
+        patch.setattr(shards_module, "GROUPS", 4)
+        index = MultiVectorIndex.build(DOCS, IDS, metric="dot")
+        index.search(QUERIES, 1)
+    return index
+
+
+@pytest.mark.parametrize("k", [1, 7, 200])
+def test_exact_with_ties(whole, k):
+    assert len(whole._shards) > 3
+    check(whole.search(QUERIES, k), SCORES, IDS, k)
+
+
+@pytest.mark.parametrize("sizes", [[1] * 65, [30, 1, 34], [64, 1]])
+def test_parts_equal_the_whole(sizes):
+    index, start = MultiVectorIndex(metric="dot"), 0
+    for place, size in enumerate(sizes):
+        index.add(DOCS[start : start + size], IDS[start : start + size])
+        start += size
+        if place % 13 == 0:
+            index._ready()  # shards are laid out in between
+    check(index.search(QUERIES, 9), SCORES, IDS, 9)
+    whole = MultiVectorIndex.build(DOCS, IDS, metric="dot")
+    whole._ready()
+    assert [shard.count for shard in index._shards] == [shard.count for shard in whole._shards]
+
+
+def test_any_order_of_adding_and_deleting():
+    rng = np.random.default_rng(3)
+    index, held = MultiVectorIndex(metric="dot"), []
+    for step in range(12):
+        new = [int(i) for i in rng.permutation(len(DOCS))[:9] if int(i) not in held]
+        index.add([DOCS[i] for i in new], [IDS[i] for i in new])
+        held += new
+        gone = [int(i) for i in rng.permutation(held)[: rng.integers(0, 7)]]
+        index.delete([IDS[i] for i in gone])
+        held = [i for i in held if i not in gone]
+        if step % 3 == 2:
+            names = [IDS[i] for i in held]
+            assert index.ids == names
+            check(index.search(QUERIES, 9), SCORES[:, held], names, 9)
+    index.delete(index.ids)
+    assert len(index) == 0
+    assert index.search(QUERIES, 2).ids.tolist() == [[None, None]] * 4
+    assert index._shards == []
+
+
+def test_filters(whole):
+    allowed = np.arange(len(IDS)) % 3 == 0
+    for chosen in (set(np.array(IDS)[allowed].tolist()), lambda name: int(name[1:]) % 3 == 0):
+        check(whole.search(QUERIES, 9, filter=chosen), SCORES, IDS, 9, allowed)
+    assert whole.search(QUERIES, 1, filter=["other"]).ids.tolist() == [[None]] * 4
+
+
+def test_candidates(whole):
+    some = [["d3", "d60", "gone", None], ["d1"], [], IDS]
+    hits = whole.search(QUERIES, 9, candidates=some, filter=lambda name: name != "d3")
+    for row, names in enumerate(some):
+        allowed = np.isin(IDS, [name for name in names if name not in (None, "d3")])
+        check_row = type(hits)(hits.ids[row : row + 1], hits.scores[row : row + 1])
+        check(check_row, SCORES[row : row + 1], IDS, 9, allowed)
+    words = BM25Index.build([f"word{place % 5}" for place in range(len(DOCS))], IDS)
+    found = whole.search(QUERIES[:1], 3, candidates=words.search(["word2"], 50))
+    check(found, SCORES[:1], IDS, 3, np.arange(len(IDS)) % 5 == 2)
+    with pytest.raises(RetrieveError, match="candidates for 1 queries, expected 4"):
+        whole.search(QUERIES, candidates=[["d1"]])
+    with pytest.raises(RetrieveError, match="fde=True"):
+        whole.search(QUERIES, candidates=5)
+
+
+def test_fixed_dimensional_encodings(tmp_path):
+    # Every token is one of a few directions, so each bucket of the encoding holds equal tokens.
+    axes = np.eye(D, dtype="f")
+    docs = [axes[RNG.integers(0, D, size=3)] for _ in range(40)]
+    index = MultiVectorIndex.build(docs[:20], fde={"bits": 4, "repetitions": 8, "projection": None})
+    index.add(docs[20:])
+    index.delete([4, 5])
+    query = [docs[7]]
+    want = index.search(query, 3)
+    found = index.search(query, 3, candidates=25)
+    assert found.scores[0, 0] == want.scores[0, 0] == 3
+    exact = index.search(query, 3, candidates=38)
+    assert np.array_equal(exact.ids, want.ids)
+    index.save(tmp_path / "index")
+    loaded = MultiVectorIndex.load(tmp_path / "index")
+    again = loaded.search(query, 3, candidates=25)
+    assert np.array_equal(again.ids, found.ids)
+    assert np.array_equal(again.scores, found.scores)
+    loaded.add(docs[:1], [99])
+    assert 99 in loaded.search(query, 40, candidates=39).ids
+    with pytest.raises(RetrieveError, match="no option 'planes'"):
+        MultiVectorIndex(fde={"planes": 3})
+    with pytest.raises(RetrieveError, match="bits"):
+        MultiVectorIndex.build(docs, fde={"bits": -1})
+
+
+def test_cosine_weights_and_one_query():
+    index = MultiVectorIndex.build(DOCS, IDS)
+    unit = [doc / np.maximum(np.linalg.norm(doc, axis=1, keepdims=True), 1e-9) for doc in DOCS]
+    query = QUERIES[0]
+    sims = [(query / np.linalg.norm(query, axis=1, keepdims=True)) @ doc.T for doc in unit]
+    weights = np.array([0.0, 1.0, 2.0, 0.5, 1.0], "f")
+    want = [weights @ sim.max(axis=1) if sim.size else -np.inf for sim in sims]
+    hits = index.search(query, 5, weights=[weights])
+    np.testing.assert_allclose(hits.scores[0], np.sort(want)[::-1][:5], rtol=1e-5)
+    with pytest.raises(RetrieveError, match="weights"):
+        index.search(query, weights=[weights[:2]])
+    with pytest.raises(RetrieveError, match="query 1 has no token"):
+        index.search(QUERIES, on_empty="raise")
+
+
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype != "float16"])
+def test_stored_types_and_files(tmp_path, dtype):
+    index = MultiVectorIndex.build(DOCS[:30], IDS[:30], metric="dot", dtype=dtype)
+    index.add(DOCS[30:], IDS[30:])
+    index.delete(["d2"])
+    hits = index.search(QUERIES, 9)
+    # The same as packing and quantising everything at once, and as the decoded documents.
+    packed = maxsim.pack(DOCS, group_tokens=64, dtype=dtype if "float" in dtype else None)
+    docs = maxsim.quantize(packed, int(dtype.strip("intb"))) if "float" not in dtype else packed
+    whole = np.asarray(maxsim.score_packed(QUERIES[0], docs))
+    for name, score in zip(hits.ids[0], hits.scores[0], strict=True):
+        assert score == pytest.approx(whole[int(name[1:])], rel=1e-5)
+    for vectors, doc in zip(index.vectors(IDS[3:]), DOCS[3:], strict=True):
+        assert np.array_equal(vectors, decode(encode(doc, dtype), dtype, D))
+        assert "float" not in dtype or np.array_equal(vectors, doc)
+    index.save(tmp_path / "index")
+    loaded = load_index(tmp_path / "index")
+    assert isinstance(loaded._shards[0].layout.tokens, np.memmap)
+    for other in (loaded, MultiVectorIndex.load(tmp_path / "index", mmap=False), index):
+        again = other.search(QUERIES, 9)
+        assert np.array_equal(again.ids, hits.ids)
+        assert np.array_equal(again.scores, hits.scores)
+    assert loaded.nbytes == index.nbytes
+
+
+def test_a_save_writes_what_is_new(tmp_path):
+    place = tmp_path / "index"
+    index = MultiVectorIndex.build(DOCS[:40], IDS[:40], metric="dot")
+    index.save(place)
+    before = {path.name for path in place.glob("shard-*")}
+    index.add(DOCS[40:], IDS[40:])
+    index.save(place)
+    after = {path.name for path in place.glob("shard-*")}
+    assert len(before - after) == 1  # the last one was not full
+    loaded = MultiVectorIndex.load(place)
+    loaded.delete(["d0"])
+    loaded.save(place)
+    assert {path.name for path in place.glob("shard-*")} == after
+    loaded.save(tmp_path / "copy")
+    for index in (loaded, MultiVectorIndex.load(place), MultiVectorIndex.load(tmp_path / "copy")):
+        check(index.search(QUERIES, 9), SCORES, IDS, 9, np.arange(len(IDS)) > 0)
+
+
+def test_an_index_is_whole_at_every_moment_of_a_save(tmp_path, monkeypatch):
+    """What a kill would leave is copied before every change of the disk; each copy is the old index or the new one."""
+    place, moments, copied = tmp_path / "index", [], []
+
+    def copying(change):
+        def changed(*args, **options):
+            if place.exists() and not copied:  # copying changes the disk too
+                moments.append(tmp_path / f"moment{len(moments)}")
+                copied.append(True)
+                shutil.copytree(place, moments[-1])
+                copied.clear()
+            return change(*args, **options)
+
+        return changed
+
+    index = MultiVectorIndex.build(DOCS[:40], IDS[:40], metric="dot", fde={"bits": 1, "repetitions": 1})
+    index.save(place)
+    index.add(DOCS[40:], IDS[40:])
+    index.delete(["d1"])
+    for module, name in ((os, "replace"), (os, "mkdir"), (np, "save"), (shutil, "rmtree")):
+        monkeypatch.setattr(module, name, copying(getattr(module, name)))
+    index.save(place)
+    monkeypatch.undo()
+    lengths = [len(MultiVectorIndex.load(moment)) for moment in moments]
+    assert set(lengths) == {40, len(DOCS) - 1}
+    assert lengths == sorted(lengths)
+    # What the interrupted save left behind is gone after the next one.
+    left = MultiVectorIndex.load(moments[len(moments) // 2])
+    left.save(moments[len(moments) // 2])
+    names = {path.name.split("-")[0] for path in moments[len(moments) // 2].iterdir() if not path.name.startswith(".")}
+    assert names <= {"manifest.json", "shard", "table", "coarse"}
+
+
+@pytest.mark.slow
+def test_killed_saves(tmp_path):
+    """The same with real processes that are killed."""
+    place = tmp_path / "index"
+    MultiVectorIndex.build(DOCS[:40], IDS[:40], metric="dot").save(place)
+    program = textwrap.dedent(
+        """
+        import os, signal, sys, threading
+        import numpy as np
+        from jrank.retrieval import MultiVectorIndex
+        index = MultiVectorIndex.load(sys.argv[1])
+        index.add([np.ones((5, 8))] * 3000, [f"n{i}" for i in range(3000)])
+        index._ready()
+        threading.Timer(float(sys.argv[2]), os.kill, (os.getpid(), signal.SIGKILL)).start()
+        while True:
+            index.save(sys.argv[1])
+            index.delete([index.ids[-1]])
+        """
+    )
+    for wait in ("0.003", "0.02", "0.1"):
+        found = subprocess.run([sys.executable, "-c", program, place, wait], check=False, capture_output=True)
+        assert found.returncode == -9, found.stderr.decode()
+        index = MultiVectorIndex.load(place)
+        names = set(index.search(QUERIES, 5, filter=IDS).ids.ravel().tolist()) - {None}
+        assert names <= set(IDS[:40])
+        index.delete([name for name in index.ids if name.startswith("n")])
+        index.save(place)
+
+
+def test_spread_over_devices(mesh8):
+    index = MultiVectorIndex.build(DOCS, IDS, metric="dot", mesh=mesh8)
+    check(index.search(QUERIES, 9), SCORES, IDS, 9)
+    coded = MultiVectorIndex.build(DOCS, IDS, metric="dot", dtype="int8", mesh=mesh8)
+    want = MultiVectorIndex.build(DOCS, IDS, metric="dot", dtype="int8").search(QUERIES, 9)
+    assert np.array_equal(coded.search(QUERIES, 9).scores, want.scores)
+
+
+def test_bad_input(tmp_path, whole):
+    index = MultiVectorIndex.build(DOCS[:3], metric="dot")
+    with pytest.raises(RetrieveError, match="vectors of 5 dimensions, the index holds vectors of 8"):
+        index.add([np.ones((2, 5))])
+    with pytest.raises(RetrieveError, match="vectors of 5 dimensions"):
+        index.search([np.ones((2, 5))])
+    with pytest.raises(RetrieveError, match=r"items\[1\]\[1\] holds a number that is not finite"):
+        index.add([np.ones((2, D)), np.array([np.ones(D), np.full(D, np.nan)])])
+    with pytest.raises(RetrieveError, match="comes twice"):
+        index.add(DOCS[:1], [2])
+    with pytest.raises(RetrieveError, match="no document 7"):
+        index.delete([7])
+    with pytest.raises(RetrieveError, match="no document 'x'"):
+        index.vectors(["x"])
+    assert len(index) == 3
+    for call in (lambda: index.add("text"), lambda: index.add([[[1.0]]]), lambda: index.delete("0")):
+        with pytest.raises(TypeError):
+            call()
+    for options in ({"metric": "l2"}, {"dtype": "int4"}):
+        with pytest.raises(RetrieveError, match="unknown"):
+            MultiVectorIndex(**options)
+    assert MultiVectorIndex().search([np.ones((2, 3))], 2).ids.tolist() == [[None, None]]
+    with pytest.raises(RetrieveError, match="no documents"):
+        MultiVectorIndex().search([np.ones((2, 3))], on_empty="raise")
+    assert repr(whole) == "MultiVectorIndex(65 documents, vectors of 8 dimensions, 'dot', 'float32')"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    BM25Index.build(["fox"]).save(tmp_path / "words")
+    for place, message in (("mine", "letter.txt"), ("words", "another index")):
+        with pytest.raises(DataError, match=message):
+            index.save(tmp_path / place)
+    assert BM25Index.load(tmp_path / "words").search(["fox"], 1).ids.tolist() == [[0]]
+
+
+def damage_manifest(place, change):
+    manifest = json.loads((place / "manifest.json").read_text())
+    change(manifest["parameters"])
+    (place / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_damaged_files(tmp_path):
+    index, place = MultiVectorIndex.build(DOCS[:9], IDS[:9], metric="dot", dtype="int8"), tmp_path / "index"
+    faults = [
+        lambda: damage_manifest(place, lambda p: p["shards"][0].update(name="../../x")),
+        lambda: damage_manifest(place, lambda p: p["shards"][0].update(documents=3)),
+        lambda: damage_manifest(place, lambda p: p.update(dimension=9)),
+        lambda: damage_manifest(place, lambda p: p.update(dtype="float32")),
+        lambda: damage_manifest(place, lambda p: p.pop("metric")),
+        lambda: damage_manifest(place, lambda p: p.update(fde={})),
+        lambda: shutil.rmtree(next(place.glob("shard-*"))),
+        lambda: shutil.rmtree(next(place.glob("table-*"))),
+        lambda: next(place.glob("shard-*/starts.npy")).unlink(),
+        lambda: np.save(next(place.glob("shard-*/slots.npy")), np.full(64, 10**6, np.int32)),
+    ]
+    for fault in faults:
+        shutil.rmtree(place, ignore_errors=True)
+        index._shards = [shards_module.Shard(shard.docs, shard.count) for shard in index._shards]
+        index.save(place)
+        fault()
+        with pytest.raises(RetrieveError) as caught:
+            MultiVectorIndex.load(place)
+        assert caught.value.reason == "invalid_index_file"
+    with pytest.raises(RetrieveError, match="there is no index"):
+        MultiVectorIndex.load(tmp_path / "nothing")
