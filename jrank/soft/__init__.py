@@ -21,10 +21,34 @@ Padded lists carry a mask: ranks are those among the real items, and what stands
 Array([2., 4., 1.], dtype=float32)
 """
 
+from jrank.soft._argmax import argmax, argmin, max, min
 from jrank.soft._argsort import argsort, top_k
+from jrank.soft._correlation import kendall, spearman
+from jrank.soft._perturbed import Noise, perturbed
 from jrank.soft._rank import rank
+from jrank.soft._sampling import gumbel_softmax, gumbel_top_k
 from jrank.soft._sort import sort
-from jrank.soft._statistics import median, quantile, spearman
+from jrank.soft._sort_with import sort_with
+from jrank.soft._statistics import median, quantile
 from jrank.soft._top_k_mask import top_k_mask
 
-__all__ = ["argsort", "median", "quantile", "rank", "sort", "spearman", "top_k", "top_k_mask"]
+__all__ = [
+    "Noise",
+    "argmax",
+    "argmin",
+    "argsort",
+    "gumbel_softmax",
+    "gumbel_top_k",
+    "kendall",
+    "max",
+    "median",
+    "min",
+    "perturbed",
+    "quantile",
+    "rank",
+    "sort",
+    "sort_with",
+    "spearman",
+    "top_k",
+    "top_k_mask",
+]

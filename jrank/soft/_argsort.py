@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,32 +17,57 @@ from jrank.types import Array, ArrayLike
 
 __all__ = ["METHODS", "argsort", "top_k"]
 
-# Ascending matrix of one list of finite scores, the real rows first: (x[n], temperature, where[n]) -> [n, n].
+# Rows of the ascending matrix of one list of finite scores: (x[n], temperature, where[n], rows[m]) -> [m, n].
 METHODS: dict[str, Callable[..., Array]] = {
     **{kind: partial(_matrix.permutation, kind=kind) for kind in _matrix.KINDS},
     **_network.MATRICES,
 }
 
 
-def _row(x: Array, temperature: Array, where: Array | None, *, method: str, descending: bool) -> Array:
-    """Matrix of one list, in the working type."""
+def _row(x: Array, temperature: Array, where: Array | None, *, method: str, descending: bool, rows: int) -> Array:
+    """The first rows of the matrix of one list, in the working type."""
     parts = take_apart(-x if descending else x, where)
     below, finite, valid = (count(a) for a in (parts.low, parts.counts, parts.valid))
-    matrix = METHODS[method](parts.safe, positive(temperature), parts.counts)
-    place = lax.iota(jnp.int32, x.shape[0])
-    rows = matrix.at[jnp.maximum(place - below, 0)].get(mode="promise_in_bounds")
+    place = lax.iota(jnp.int32, rows)
+    matrix = METHODS[method](parts.safe, positive(temperature), parts.counts, jnp.maximum(place - below, 0))
     # Infinite scores are ties at the ends: each end shares its rows evenly.
     low, high = (a.astype(x.dtype) / jnp.maximum(count(a), 1).astype(x.dtype) for a in (parts.low, parts.high))
-    upper = jnp.broadcast_to(high[None, :], rows.shape)
-    middle = jnp.where((place < below + finite)[:, None], rows, upper)
-    rows = jnp.where((place < below)[:, None], jnp.broadcast_to(low[None, :], rows.shape), middle)
-    return jnp.where((place < valid)[:, None], rows, jnp.zeros_like(rows))
+    upper = jnp.broadcast_to(high[None, :], matrix.shape)
+    middle = jnp.where((place < below + finite)[:, None], matrix, upper)
+    matrix = jnp.where((place < below)[:, None], jnp.broadcast_to(low[None, :], matrix.shape), middle)
+    return jnp.where((place < valid)[:, None], matrix, jnp.zeros_like(matrix))
 
 
-@partial(jax.jit, static_argnames=("method", "descending"))
+@partial(jax.jit, static_argnames=("method", "descending", "rows"))
 def _argsort(x, temperature, where, **options):
     x = x.astype(work_dtype(x))
     return over_rows(partial(_row, **options), x.ndim - 1)(x, temperature, where)
+
+
+def first_rows(
+    x: Any, rows: int | None, method: str, temperature: Any, axis: int, descending: bool, where: Any
+) -> tuple[Array, Array]:
+    """Return the scores, list axis last, and the first rows of their soft permutation matrix.
+
+    Args:
+      x: see ``argsort``.
+      rows: how many, or None for all.
+      method: see ``argsort``.
+      temperature: see ``argsort``.
+      axis: see ``argsort``.
+      descending: see ``argsort``.
+      where: see ``argsort``.
+    """
+    scores, axis = check_scores(x, axis)
+    choose(METHODS, method, "argsort")
+    mask = check_mask(where, scores.shape, axis)
+    t = check_temperature(temperature, scores.shape[:-1], work_dtype(scores))
+    n = scores.shape[-1]
+    rows = n if rows is None else min(rows, n)
+    if not scores.size:
+        return scores, jnp.zeros((*scores.shape[:-1], rows, n), scores.dtype)
+    matrix = _argsort(scores, t, mask, method=method, descending=descending, rows=rows)
+    return scores, matrix.astype(scores.dtype)
 
 
 def argsort(
@@ -61,8 +87,8 @@ def argsort(
 
     Args:
       x: scores; the list is along ``axis``, all other axes are batch.
-      method: ``"softsort"``, ``"neuralsort"``, or ``"network"`` and ``"odd_even"``, the product of the comparators of a
-        relaxed bitonic or odd-even sorting network, which is doubly stochastic.
+      method: ``"softsort"``, ``"neuralsort"``, or a network that ``rank`` names: the product of its comparators, which
+        is doubly stochastic.
       temperature: in the units of the scores, >= 0, one number or one for each list; towards 0 the matrix is hard.
       axis: the axis of the list.
       descending: whether the largest score comes first.
@@ -78,7 +104,8 @@ def argsort(
 
     Numerics: tied scores share rows evenly by the two softmax forms. Infinite scores take the rows at their end, shared
     evenly, with gradient 0. Half types are computed in float32.
-    Cost: O(n^2) time and memory, networks O(n^2 log(n)^2) time; ``sort`` and ``rank`` do without the matrix.
+    Cost: O(n^2) time and memory, networks O(n^2 log(n)^2) time, odd-even ones O(n^3); ``sort``, ``rank``, ``sort_with``
+    and ``top_k`` do without the matrix.
     References: Prillo and Eisenschlos, "SoftSort", ICML 2020; Grover et al., "Stochastic Optimization of Sorting
     Networks via Continuous Relaxations", ICLR 2019; Petersen et al., "Differentiable Sorting Networks", ICML 2021.
 
@@ -87,13 +114,7 @@ def argsort(
            [0., 0., 1.],
            [1., 0., 0.]], dtype=float32)
     """
-    scores, axis = check_scores(x, axis)
-    choose(METHODS, method, "argsort")
-    mask = check_mask(where, scores.shape, axis)
-    t = check_temperature(temperature, scores.shape[:-1], work_dtype(scores))
-    if not scores.size:
-        return jnp.zeros((*scores.shape, scores.shape[-1]), scores.dtype)
-    return _argsort(scores, t, mask, method=method, descending=descending).astype(scores.dtype)
+    return first_rows(x, None, method, temperature, axis, descending, where)[1]
 
 
 def top_k(
@@ -124,7 +145,8 @@ def top_k(
       TypeError: ``x`` is not an array of real numbers.
 
     Numerics: a value is the weighted mean of the finite scores, infinite where its weights are on infinite scores.
-    Cost: that of ``argsort``.
+    Cost: O(k n) memory; O(k n) time and a sort by ``"softsort"``, O(n^2) time by ``"neuralsort"``, O(k n log(n)^2) by
+    networks.
 
     >>> values, weights = top_k(jnp.array([3.0, 1.0, 2.0]), 2, temperature=0.01)
     >>> values, weights.argmax(-1)
@@ -132,9 +154,7 @@ def top_k(
     """
     if k < 1:
         raise SoftError(f"k is {k}, expected at least 1", reason="invalid_parameter")
-    options = {"method": method, "temperature": temperature, "axis": axis, "where": where, "descending": True}
-    weights = argsort(x, **options)[..., :k, :]
-    scores, _ = check_scores(x, axis)
+    scores, weights = first_rows(x, k, method, temperature, axis, True, where)
     used = weights != 0
     values = jnp.where(used, scores[..., None, :], jnp.zeros_like(weights))
     return jnp.sum(weights * values, axis=-1), weights

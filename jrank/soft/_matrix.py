@@ -32,18 +32,21 @@ def _neuralsort(x: Array, temperature: Array, where: Array | None) -> tuple[Rows
     counts = jnp.ones(x.shape, bool) if where is None else where
     n = jnp.sum(counts, dtype=jnp.int32)
     # Rows keep when x is shifted, and x and T are scaled together: no sum overflows, no offset costs digits.
-    lowest = jnp.min(jnp.where(counts, x, jnp.asarray(jnp.inf, x.dtype)))
-    highest = jnp.max(jnp.where(counts, x, jnp.asarray(-jnp.inf, x.dtype)))
+    half = x / 2
+    lowest = jnp.min(jnp.where(counts, half, jnp.asarray(jnp.inf, x.dtype)))
+    highest = jnp.max(jnp.where(counts, half, jnp.asarray(-jnp.inf, x.dtype)))
     centre = lax.stop_gradient(jnp.where(n > 0, lowest / 2 + highest / 2, jnp.zeros_like(lowest)))
-    scale = lax.stop_gradient(jnp.max(jnp.where(counts, jnp.abs(x - centre), jnp.zeros_like(x))))
+    scale = lax.stop_gradient(jnp.max(jnp.where(counts, jnp.abs(half - centre), jnp.zeros_like(x))))
     scale = jnp.where(scale > 0, scale, jnp.ones_like(scale))
-    x = (x - centre) / scale
+    x = (half - centre) / scale
 
     def distances(rows: Array) -> Array:
-        apart = jnp.abs(rows[:, None] - x[None, :])
+        # Of the scores themselves: a difference of quotients, one of which a compiler fuses into the subtraction, is not
+        # 0 between equals, and its sign would be a slope.
+        apart = jnp.abs(rows[:, None] - half[None, :]) / scale
         return jnp.sum(jnp.where(counts[None, :], apart, jnp.zeros_like(apart)), axis=-1)
 
-    apart = over_pairs(distances, (x,), x.shape[0])
+    apart = over_pairs(distances, (half,), x.shape[0])
 
     def rows(i: Array) -> Array:
         factor = (2 * (i + 1) - n - 1).astype(x.dtype)
@@ -52,7 +55,7 @@ def _neuralsort(x: Array, temperature: Array, where: Array | None) -> tuple[Rows
         best = jnp.where(jnp.isfinite(best), best, jnp.zeros_like(best))
         return logits - lax.stop_gradient(best)
 
-    return rows, jnp.maximum(temperature / scale, float(jnp.finfo(x.dtype).tiny) ** 0.4)
+    return rows, jnp.maximum(temperature / 2 / scale, float(jnp.finfo(x.dtype).tiny) ** 0.4)
 
 
 def _softmax_rows(rows: Rows, temperature: Array, where: Array | None, i: Array) -> Array:
@@ -66,17 +69,41 @@ def _softmax_rows(rows: Rows, temperature: Array, where: Array | None, i: Array)
 KINDS = {"softsort": _softsort, "neuralsort": _neuralsort}
 
 
-def permutation(x: Array, temperature: Array, where: Array | None, *, kind: str) -> Array:
-    """Return the soft permutation matrix of one list, ``[n, n]``; rows sum to 1 over the items that count.
+def permutation(x: Array, temperature: Array, where: Array | None, wanted: Array | None = None, *, kind: str) -> Array:
+    """Return rows of the soft permutation matrix of one list; each sums to 1 over the items that count.
 
     Args:
       x: finite scores, ``[n]``.
       temperature: positive, a scalar.
       where: the items that count, or None; rows behind them mean nothing.
+      wanted: which rows, int32 ``[m]``; None is all.
+      kind: "softsort" or "neuralsort".
+
+    Returns:
+      ``[m, n]``.
+    """
+    rows, temperature = KINDS[kind](neutralise(x, where), temperature, where)
+    wanted = lax.iota(jnp.int32, x.shape[0]) if wanted is None else wanted
+    return _softmax_rows(rows, temperature, where, wanted)
+
+
+def carry_by_matrix(x: Array, temperature: Array, where: Array | None, values: Array, *, kind: str) -> Array:
+    """Return P v for some columns v, in ascending order of x: ``[n, d]``.
+
+    Args:
+      x: finite scores, ``[n]``.
+      temperature: positive, a scalar.
+      where: the items that count, or None.
+      values: finite, 0 where items do not count, ``[n, d]``.
       kind: "softsort" or "neuralsort".
     """
     rows, temperature = KINDS[kind](neutralise(x, where), temperature, where)
-    return _softmax_rows(rows, temperature, where, lax.iota(jnp.int32, x.shape[0]))
+
+    def block(i: Array) -> Array:
+        # At the highest precision a hard row gives the value as it is, on accelerators too.
+        return jnp.matmul(_softmax_rows(rows, temperature, where, i), values, precision=lax.Precision.HIGHEST)
+
+    return over_pairs(block, (lax.iota(jnp.int32, x.shape[0]),), x.shape[0])
 
 
 def sort_by_matrix(x: Array, temperature: Array, where: Array | None, *, kind: str) -> Array:
@@ -134,3 +161,4 @@ def rank_by_matrix(x: Array, temperature: Array, where: Array | None, *, kind: s
 
 RANKS = {kind: partial(rank_by_matrix, kind=kind) for kind in KINDS}
 SORTS = {kind: partial(sort_by_matrix, kind=kind) for kind in KINDS}
+CARRIERS = {kind: partial(carry_by_matrix, kind=kind) for kind in KINDS}

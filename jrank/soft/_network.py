@@ -6,7 +6,8 @@ A comparator of the places i < j mixes
     \alpha = f\left(\frac{x_j - x_i}{T}\right).
 
 The permutation matrix is the product of the layers, each symmetric and doubly stochastic; ranks are its transpose
-applied to 1..n, which takes the layers in reverse and no matrix.
+applied to 1..n, which takes the layers in reverse and no matrix. Any sigmoid function will do for f, and several are
+published: ``METHODS`` names each network with each of them.
 
 Real items are moved to the front first, and layers that a network of their number has not are left out: so a masked
 list passes through the very network of the list without the masked items.
@@ -83,7 +84,7 @@ def reciprocal(d: Array) -> Array:
     Args:
       d: difference over temperature.
     """
-    return d / (1 + jnp.abs(d)) / 2 + 0.5
+    return (d / (2 + jnp.abs(d)) + 1) / 2
 
 
 def optimal(d: Array) -> Array:
@@ -97,8 +98,41 @@ def optimal(d: Array) -> Array:
     return jnp.where(far, jnp.where(d > 0, 1 - inverse, -inverse), d + 0.5)
 
 
+def gaussian(d: Array) -> Array:
+    """Share that stays, by the normal distribution function.
+
+    Args:
+      d: difference over temperature.
+    """
+    return jax.scipy.special.ndtr(d)
+
+
+def logistic_phi(d: Array) -> Array:
+    """Share that stays, by the logistic function of d / |d|^(1/4): mixes less where values are close.
+
+    The published function has an infinite slope at 0; here it is straight below 1e-6 temperatures.
+
+    Args:
+      d: difference over temperature.
+    """
+    return jax.nn.sigmoid(d / jnp.maximum(jnp.abs(d), 1e-6) ** 0.25)
+
+
 WIRINGS = {"bitonic": _bitonic, "odd_even": _odd_even}
-SHARES = {"logistic": logistic, "cauchy": cauchy, "reciprocal": reciprocal, "optimal": optimal}
+SHARES = {
+    "logistic": logistic,
+    "logistic_phi": logistic_phi,
+    "gaussian": gaussian,
+    "cauchy": cauchy,
+    "reciprocal": reciprocal,
+    "optimal": optimal,
+}
+# What users call a network: its wiring and its comparators, logistic where the name does not say.
+METHODS = {
+    name if share == "logistic" else f"{name}_{share}": {"wires": wires, "share": share}
+    for name, wires in (("network", "bitonic"), ("odd_even", "odd_even"))
+    for share in SHARES
+}
 
 
 class Passed(NamedTuple):
@@ -164,8 +198,8 @@ def sort_network(
       x: finite scores, ``[n]``.
       temperature: positive, a scalar.
       where: the items that count, or None.
-      wires: "bitonic" or "odd_even".
-      share: "logistic", "cauchy", "reciprocal" or "optimal".
+      wires: a name of ``WIRINGS``.
+      share: a name of ``SHARES``.
     """
     return _pass(x, temperature, where, wires, share).values[: x.shape[0]]
 
@@ -179,8 +213,8 @@ def rank_network(
       x: finite scores, ``[n]``.
       temperature: positive, a scalar.
       where: the items that count, or None.
-      wires: "bitonic" or "odd_even".
-      share: "logistic", "cauchy", "reciprocal" or "optimal".
+      wires: a name of ``WIRINGS``.
+      share: a name of ``SHARES``.
     """
     passed = _pass(x, temperature, where, wires, share)
     place = lax.iota(jnp.int32, passed.wiring.size) + 1
@@ -189,23 +223,59 @@ def rank_network(
 
 
 def permutation_network(
-    x: Array, temperature: Array, where: Array | None, *, wires: str = "bitonic", share: str = "logistic"
+    x: Array,
+    temperature: Array,
+    where: Array | None,
+    rows: Array | None = None,
+    *,
+    wires: str = "bitonic",
+    share: str = "logistic",
 ) -> Array:
-    """Return the soft permutation matrix of one list, ``[n, n]``; doubly stochastic over the items that count.
+    """Return rows of the soft permutation matrix of one list; it is doubly stochastic over the items that count.
 
     Args:
       x: finite scores, ``[n]``.
       temperature: positive, a scalar.
       where: the items that count, or None; rows behind them mean nothing.
-      wires: "bitonic" or "odd_even".
-      share: "logistic", "cauchy", "reciprocal" or "optimal".
+      rows: which rows, int32 ``[m]``; None is all.
+      wires: a name of ``WIRINGS``.
+      share: a name of ``SHARES``.
+
+    Returns:
+      ``[m, n]``.
     """
     n = x.shape[0]
     passed = _pass(x, temperature, where, wires, share)
-    entered = _through(passed, jnp.eye(passed.wiring.size, dtype=x.dtype), False)[:n, :n]
+    place = lax.iota(jnp.int32, passed.wiring.size)
+    rows = place[:n] if rows is None else rows
+    # A row is what its place received: carried backwards, from the place to the items.
+    chosen = (place[:, None] == rows[None, :]).astype(x.dtype)
+    entered = _through(passed, chosen, True)[:n].T
     return jnp.zeros_like(entered).at[:, passed.order].set(entered, mode="promise_in_bounds", unique_indices=True)
 
 
-RANKS = {"network": rank_network, "odd_even": partial(rank_network, wires="odd_even")}
-SORTS = {"network": sort_network, "odd_even": partial(sort_network, wires="odd_even")}
-MATRICES = {"network": permutation_network, "odd_even": partial(permutation_network, wires="odd_even")}
+def carry_network(
+    x: Array, temperature: Array, where: Array | None, values: Array, *, wires: str = "bitonic", share: str = "logistic"
+) -> Array:
+    """Return P v: values carried through the network that sorts x, ``[n, d]``, in ascending order of x.
+
+    Args:
+      x: finite scores, ``[n]``.
+      temperature: positive, a scalar.
+      where: the items that count, or None.
+      values: finite, 0 where items do not count, ``[n, d]``.
+      wires: a name of ``WIRINGS``.
+      share: a name of ``SHARES``.
+    """
+    n = x.shape[0]
+    passed = _pass(x, temperature, where, wires, share)
+    entering = values.at[passed.order].get(mode="promise_in_bounds", unique_indices=True)
+    padded = jnp.zeros((passed.wiring.size, values.shape[1]), x.dtype).at[:n].set(entering)
+    return _through(passed, padded, False)[:n]
+
+
+def _named(fn: Callable[..., Array]) -> dict[str, Callable[..., Array]]:
+    return {name: partial(fn, **options) for name, options in METHODS.items()}
+
+
+RANKS, SORTS, MATRICES, CARRIERS = (_named(f) for f in (rank_network, sort_network, permutation_network, carry_network))

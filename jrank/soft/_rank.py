@@ -108,7 +108,8 @@ def rank(
         - ``"sigmoid"``: 1 + sum over j != i of sigmoid((x_i - x_j) / T), in O(n^2) time;
         - ``"softsort"``, ``"neuralsort"``: the mean row number of each column of the matrix that ``argsort`` names so;
         - ``"network"``, ``"odd_even"``: ranks carried back through a relaxed bitonic or odd-even sorting network with
-          logistic comparators.
+          logistic comparators; with ``_logistic_phi``, ``_gaussian``, ``_cauchy``, ``_reciprocal`` or ``_optimal`` behind
+          the name (``"network_cauchy"``), with those. The last three are monotonic: no gradient has the wrong sign.
       temperature: how far apart two scores must be to be told apart, in the units of the scores, >= 0: one number or
         one for each list. Towards 0 every method is hard, ``"l2"`` exactly so where neighbours differ by T or more;
         towards infinity every rank is (n + 1) / 2. May be traced and differentiated.
@@ -136,12 +137,12 @@ def rank(
     that. Derivatives of any order are right; where the exact methods have a kink, those of one side.
     Cost: ``"l2"``, ``"kl"``, ``"laplace"``: O(n log n) time for one sort, O(n) for the rest, forward and backward; O(n)
     memory. ``"sigmoid"``, ``"softsort"``, ``"neuralsort"``: O(n^2) time, blocks of 1M pairs at most in memory.
-    ``"network"``: O(n log(n)^2) time and memory; ``"odd_even"``: O(n^2).
+    Bitonic networks: O(n log(n)^2) time and memory; odd-even ones O(n^2).
     References: Blondel et al., "Fast Differentiable Sorting and Ranking", ICML 2020 (l2, kl); Struski et al., "LapSum",
     ICML 2025 (laplace); Qin et al., "A General Approximation Framework for Direct Optimization of Information Retrieval
     Measures", 2010 (sigmoid); Prillo and Eisenschlos, "SoftSort", ICML 2020; Grover et al., "Stochastic Optimization of
     Sorting Networks via Continuous Relaxations", ICLR 2019 (neuralsort); Petersen et al., "Differentiable Sorting
-    Networks", ICML 2021.
+    Networks", ICML 2021, and "Monotonic Differentiable Sorting Networks", ICLR 2022.
 
     >>> rank(jnp.array([3.0, 0.0, 1.0, 0.5, 0.25]), temperature=0.5)
     Array([5.   , 1.625, 3.625, 2.625, 2.125], dtype=float32)

@@ -73,7 +73,7 @@ def sort(
 
         - ``"l2"``, above: exact;
         - ``"kl"``: the entropic projection, minus the descending sort of -x;
-        - ``"softsort"``, ``"neuralsort"``, ``"network"``, ``"odd_even"``: P x with the matrix P that ``rank`` names so.
+        - ``"softsort"``, ``"neuralsort"`` and the networks that ``rank`` names: P x with the matrix P of ``argsort``.
       temperature: strength of the relaxation, >= 0: one number or one for each list. For ``"l2"`` and ``"kl"`` this is
         the published epsilon, in 1 / score: ``"l2"`` is hard where neighbours differ by no more than 1 / T, and values
         further apart than that are drawn together, all to the mean as T grows. For the other methods it is in units

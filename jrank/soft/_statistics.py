@@ -1,18 +1,15 @@
-"""Order statistics from the soft sort, and correlations from the soft ranks."""
-
-import math
+"""Order statistics from the soft sort."""
 
 import jax.numpy as jnp
 from jaxtyping import Float, Shaped
 
-from jrank.arrays import as_array, masked_mean, neutralise, take_last
+from jrank.arrays import as_array, take_last
 from jrank.errors import SoftError
 from jrank.soft._arguments import check_mask, check_scores, work_dtype
-from jrank.soft._rank import rank
 from jrank.soft._sort import sort
 from jrank.types import Array, ArrayLike
 
-__all__ = ["median", "quantile", "spearman"]
+__all__ = ["median", "quantile"]
 
 
 def quantile(
@@ -106,60 +103,3 @@ def median(
     Array(2., dtype=float32)
     """
     return quantile(x, 0.5, method=method, temperature=temperature, axis=axis, where=where)
-
-
-def spearman(
-    x: Shaped[ArrayLike, "..."],
-    y: Shaped[ArrayLike, "..."],
-    *,
-    method: str = "l2",
-    temperature: Shaped[ArrayLike, "..."] = 1.0,
-    axis: int = -1,
-    where: Shaped[ArrayLike, "..."] | None = None,
-) -> Float[Array, "..."]:
-    r"""Return the differentiable rank correlation of Spearman: the correlation of the soft ranks of x and of y.
-
-    .. math:: \rho = \frac{\sum_i (r_i - \bar{r}) (q_i - \bar{q})}
-        {\sqrt{\sum_i (r_i - \bar{r})^2 \sum_i (q_i - \bar{q})^2}}, \quad r = r(x), q = r(y)
-
-    Args:
-      x: scores; the list is along ``axis``, all other axes are batch.
-      y: what they are compared with, in the same shape and units. Hard ranks may be given, with temperature 1 or less.
-      method: see ``rank``.
-      temperature: see ``rank``.
-      axis: the axis of the list.
-      where: True at real items.
-
-    Returns:
-      The correlations, ``[...]``, from -1 to 1; 0, with gradient 0, where the ranks of x or y do not vary.
-
-    Raises:
-      SoftError: as for ``rank``, and y in another shape than x.
-      TypeError: ``x`` or ``y`` is not an array of real numbers.
-
-    Numerics: a NaN in a list makes its correlation NaN. Half types are computed in float32.
-    Cost: that of two ``rank``.
-
-    >>> spearman(jnp.array([0.1, 0.7, 0.3]), jnp.array([1.0, 3.0, 2.0]), temperature=0.1).round(3)
-    Array(1., dtype=float32)
-    """
-    a, position = check_scores(x, axis)
-    b, _ = check_scores(y, axis, "y")
-    if a.shape != b.shape:
-        raise SoftError(f"x has shape {a.shape} and y {b.shape}, list axis last", reason="shape_mismatch")
-    mask = check_mask(where, a.shape, position)
-    options = {"method": method, "temperature": temperature, "where": mask}
-    work = work_dtype(a)
-
-    def centred(scores: Array) -> Array:
-        ranks = neutralise(rank(scores.astype(work), **options), mask)
-        return neutralise(ranks - masked_mean(ranks, mask, keepdims=True), mask)
-
-    first, second = centred(a), centred(b)
-    product = jnp.sum(first * second, axis=-1)
-    power = jnp.sum(first**2, axis=-1) * jnp.sum(second**2, axis=-1)
-    # The square root has no slope at 0: neither value nor gradient comes from there.
-    floor = (math.sqrt(float(jnp.finfo(work).eps)) / max(a.shape[-1], 1)) ** 2
-    flat = power <= floor
-    root = jnp.sqrt(jnp.where(flat, jnp.ones_like(power), power))
-    return jnp.where(flat, jnp.zeros_like(product), product / root).astype(a.dtype)

@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec
 
 from jrank import soft
 from jrank.errors import SoftError
-from jrank.soft import _rank, _sort
+from jrank.soft import _network, _rank, _sort
 
 CASES = [("rank", m) for m in _rank.METHODS] + [("sort", m) for m in _sort.METHODS]
 OPERATORS = {"rank": soft.rank, "sort": soft.sort}
@@ -23,9 +23,18 @@ def cases(chosen, core=CORE):
 
 
 each = pytest.mark.parametrize(("operator", "method"), cases(CASES))
-each_rank = pytest.mark.parametrize("method", _rank.METHODS)
-each_sort = pytest.mark.parametrize("method", _sort.METHODS)
-NETWORKS = ("network", "odd_even")
+NETWORKS = tuple(_network.METHODS)
+# Networks that differ from those two in the form of their comparators alone.
+KIN = set(NETWORKS) - {"network", "odd_even"}
+
+
+def each_of(table):
+    return pytest.mark.parametrize(
+        "method", [pytest.param(m, marks=pytest.mark.slow if m in KIN else ()) for m in table]
+    )
+
+
+each_rank, each_sort = each_of(_rank.METHODS), each_of(_sort.METHODS)
 RNG = np.random.default_rng(0)
 ROWS = jnp.asarray(RNG.normal(size=(3, 8)), jnp.float32)
 JUNK = [np.nan, np.inf, -np.inf, 3e38, 0.0]
@@ -39,7 +48,7 @@ def apply(operator, method, x, **options):
     ("operator", "method", "descending"),
     cases(
         [(*c, d) for c in CASES for d in (False, True)],
-        [("rank", m, False) for m in _rank.METHODS] + [("sort", "l2", True), ("sort", "kl", False)],
+        [("rank", m, False) for m in _rank.METHODS if m not in KIN] + [("sort", "l2", True), ("sort", "kl", False)],
     ),
 )
 def test_masked_equals_removed(operator, method, descending):
