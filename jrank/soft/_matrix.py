@@ -41,8 +41,8 @@ def _neuralsort(x: Array, temperature: Array, where: Array | None) -> tuple[Rows
     x = (half - centre) / scale
 
     def distances(rows: Array) -> Array:
-        # Of the scores themselves: a difference of quotients, one of which a compiler fuses into the subtraction, is not
-        # 0 between equals, and its sign would be a slope.
+        # Of the scores themselves: a difference of quotients, one of which a compiler fuses into the subtraction, is
+        # not 0 between equals, and its sign would be a slope.
         apart = jnp.abs(rows[:, None] - half[None, :]) / scale
         return jnp.sum(jnp.where(counts[None, :], apart, jnp.zeros_like(apart)), axis=-1)
 

@@ -108,8 +108,9 @@ def rank(
         - ``"sigmoid"``: 1 + sum over j != i of sigmoid((x_i - x_j) / T), in O(n^2) time;
         - ``"softsort"``, ``"neuralsort"``: the mean row number of each column of the matrix that ``argsort`` names so;
         - ``"network"``, ``"odd_even"``: ranks carried back through a relaxed bitonic or odd-even sorting network with
-          logistic comparators; with ``_logistic_phi``, ``_gaussian``, ``_cauchy``, ``_reciprocal`` or ``_optimal`` behind
-          the name (``"network_cauchy"``), with those. The last three are monotonic: no gradient has the wrong sign.
+          logistic comparators, or with those behind the name, as in ``"network_cauchy"``: ``_logistic_phi``,
+          ``_gaussian``, ``_cauchy``, ``_reciprocal``, ``_optimal``. The last three are monotonic: no gradient has the
+          wrong sign.
       temperature: how far apart two scores must be to be told apart, in the units of the scores, >= 0: one number or
         one for each list. Towards 0 every method is hard, ``"l2"`` exactly so where neighbours differ by T or more;
         towards infinity every rank is (n + 1) / 2. May be traced and differentiated.
