@@ -35,6 +35,7 @@ from jrank.losses import dpo_loss as dpo_loss
 from jrank.losses import err_lambdaweight as err_lambdaweight
 from jrank.losses import gradient_cache as gradient_cache
 from jrank.losses import info_nce_loss as info_nce_loss
+from jrank.losses import kendall_loss as kendall_loss
 from jrank.losses import kl_distillation_loss as kl_distillation_loss
 from jrank.losses import labeldiff_lambdaweight as labeldiff_lambdaweight
 from jrank.losses import labels_lambdaweight as labels_lambdaweight
@@ -69,6 +70,7 @@ from jrank.losses import precision_lambdaweight as precision_lambdaweight
 from jrank.losses import safe_reduce as safe_reduce
 from jrank.losses import smooth_ap_loss as smooth_ap_loss
 from jrank.losses import softmax_loss as softmax_loss
+from jrank.losses import spearman_loss as spearman_loss
 from jrank.losses import unique_softmax_loss as unique_softmax_loss
 from jrank.metrics import ap_metric as ap_metric
 from jrank.metrics import arp_metric as arp_metric

@@ -21,6 +21,7 @@ Gradients are those of JAX. What stands at a masked place never matters, and its
 from jrank.losses._building_blocks import compute_pairs, normalize_probabilities, safe_reduce
 from jrank.losses._calibrated import calibrated_softmax_loss, ordinal_loss
 from jrank.losses._contrastive import contrastive_loss, info_nce_loss
+from jrank.losses._correlation import kendall_loss, spearman_loss
 from jrank.losses._distillation import adr_mse_loss, kl_distillation_loss, listwise_distillation_loss, margin_mse_loss
 from jrank.losses._gradient_cache import gradient_cache
 from jrank.losses._lambda_dcg import dcg1_lambdaweight, dcg2_lambdaweight, dcg2pp_lambdaweight, dcg_lambdaweight
@@ -68,6 +69,7 @@ __all__ = [
     "err_lambdaweight",
     "gradient_cache",
     "info_nce_loss",
+    "kendall_loss",
     "kl_distillation_loss",
     "labeldiff_lambdaweight",
     "labels_lambdaweight",
@@ -102,5 +104,6 @@ __all__ = [
     "safe_reduce",
     "smooth_ap_loss",
     "softmax_loss",
+    "spearman_loss",
     "unique_softmax_loss",
 ]
