@@ -19,7 +19,7 @@ def openapi(limits: Limits) -> dict[str, Any]:
     text = {"type": "string"}
     query = {"type": "string", "minLength": 1, "maxLength": limits.query_characters}
     flag = {"type": "boolean", "default": False}
-    entry = {"oneOf": [text, {"type": "object", "required": ["text"], "properties": {"text": text}}]}
+    entry = {"oneOf": [text, {"type": "object", "properties": {"text": text}}]}
     texts = {"type": "array", "minItems": 1, "maxItems": limits.documents, "items": entry}
     index = {"type": "integer", "minimum": 0}
     cohere = _object(
@@ -28,6 +28,7 @@ def openapi(limits: Limits) -> dict[str, Any]:
         documents=texts,
         top_n={"type": "integer", "minimum": 1},
         return_documents=flag,
+        rank_fields={"type": "array", "minItems": 1, "items": text},
         model=text,
     )
     tei = _object(

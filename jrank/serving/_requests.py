@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = ["Limits", "Refusal", "RerankRequest", "parse_cohere", "parse_json", "parse_tei"]
@@ -109,7 +110,7 @@ def parse_json(body: bytes) -> dict[str, Any]:
 
 
 def parse_cohere(body: dict[str, Any], limits: Limits) -> RerankRequest:
-    """Read a request in Cohere's form: query, documents, top_n, return_documents, model.
+    """Read a request in Cohere's form: query, documents, top_n, return_documents, rank_fields, model.
 
     Args:
       body: the JSON object.
@@ -127,9 +128,14 @@ def parse_cohere(body: dict[str, Any], limits: Limits) -> RerankRequest:
     top_n = body.get("top_n")
     if top_n is not None and (isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1):
         raise Refusal(422, "top_n must be an integer of at least 1")
+    fields = body.get("rank_fields")
+    if fields is not None and (
+        not isinstance(fields, list) or not fields or not all(isinstance(f, str) for f in fields)
+    ):
+        raise Refusal(422, "rank_fields must be a list of names")
     return RerankRequest(
         query=_query(body, limits),
-        documents=_documents(body, "documents", limits),
+        documents=_documents(body, "documents", limits, fields or ("text",)),
         top_n=top_n,
         return_documents=_flag(body, "return_documents", False),
         raw_scores=False,
@@ -173,7 +179,7 @@ def _query(body: dict[str, Any], limits: Limits) -> str:
     return query
 
 
-def _documents(body: dict[str, Any], key: str, limits: Limits) -> list[str]:
+def _documents(body: dict[str, Any], key: str, limits: Limits, fields: Sequence[str] = ("text",)) -> list[str]:
     entries = body.get(key)
     if not isinstance(entries, list):
         raise Refusal(422, f"{key} must be a list of texts")
@@ -183,10 +189,11 @@ def _documents(body: dict[str, Any], key: str, limits: Limits) -> list[str]:
         raise Refusal(413, f"{len(entries)} {key}, at most {limits.documents} are taken")
     texts = []
     for i, entry in enumerate(entries):
-        text = entry.get("text") if isinstance(entry, dict) else entry
-        if not isinstance(text, str):
-            raise Refusal(422, f'{key}[{i}] must be a text, or an object with one in "text"')
-        texts.append(text)
+        parts = [entry[name] for name in fields if name in entry] if isinstance(entry, dict) else [entry]
+        if not parts or not all(isinstance(part, str) for part in parts):
+            where = '"text"' if fields == ("text",) else "one of rank_fields"
+            raise Refusal(422, f"{key}[{i}] must be a text, or an object with one in {where}")
+        texts.append("\n".join(parts))
     return texts
 
 

@@ -36,22 +36,39 @@ def in_turn(fns, repeats=7, warmup=1):
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def report(title, rows):
-    """Print a table and, below it, the same as JSON."""
+VERSIONS = (
+    "numpy",
+    "jax",
+    "ranx",
+    "pytrec_eval",
+    "scipy",
+    "onnxruntime",
+    "torch",
+    "sentence_transformers",
+    "transformers",
+)
+
+
+def where():
+    """The machine, how busy it is, and the versions of what was used."""
     versions = {}
-    for name in ("numpy", "jax", "ranx", "pytrec_eval", "scipy"):
+    for name in VERSIONS:
         module = sys.modules.get(name)
         if module is not None:
             versions[name] = getattr(module, "__version__", "installed")
-    where = {
+    return {
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),
         **versions,
     }
+
+
+def report(title, rows):
+    """Print a table and, below it, the same as JSON."""
     print(f"## {title}\n")
     print("| what | ours, ms | peer, ms | ratio |\n|:--|--:|--:|--:|")
     for what, ours, peer in rows:
         other = f"{peer * 1e3:.1f} | {peer / ours:.1f}" if peer is not None else " | "
         print(f"| {what} | {ours * 1e3:.1f} | {other} |")
-    print("\n" + json.dumps({"where": where, "rows": [{"what": w, "ours_s": o, "peer_s": p} for w, o, p in rows]}))
+    print("\n" + json.dumps({"where": where(), "rows": [{"what": w, "ours_s": o, "peer_s": p} for w, o, p in rows]}))

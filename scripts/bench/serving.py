@@ -122,6 +122,29 @@ def measure_http(ranker, pairs, seconds):
     asyncio.run(main())
 
 
+def measure_memory(ranker, requests):
+    """Send small requests one after the other, and watch the resident memory."""
+    words = [w for w in ranker.tokenizer.tokens(range(ranker.tokenizer.vocab_size)) if w.isalpha() and len(w) > 2]
+    rng = np.random.default_rng(3)
+
+    def body():
+        texts = [" ".join(rng.choice(words, int(rng.integers(1, 12)))) for _ in range(2)]
+        return json.dumps({"query": " ".join(rng.choice(words, 3)), "texts": texts}).encode()
+
+    app = create_app(ranker)
+
+    async def main():
+        async with app.router.lifespan_context(app):
+            sizes = []
+            for part in range(11):
+                await one_after_another(app, [body() for _ in range(requests // 10 if part else requests // 100)])
+                sizes.append(resident())
+            print(f"resident memory over {requests} requests: {sizes[0]:.0f} MB, then every tenth of them ", end="")
+            print(" ".join(f"{size:.0f}" for size in sizes[1:]))
+
+    asyncio.run(main())
+
+
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 

@@ -102,6 +102,16 @@ def test_cohere(ranker, version):
     assert [result["document"]["text"] for result in answer["results"]] == ["jax", "[UNK]", "bad"]
 
 
+def test_documents_with_several_fields(ranker):
+    body = {
+        "query": "what",
+        "documents": [{"a": "bad"}, {"a": "jax", "b": "is", "text": "bad"}],
+        "rank_fields": ["a", "b"],
+    }
+    _, _, answer = post(ranker, "/v1/rerank", {**body, "return_documents": True})
+    assert [result["document"]["text"] for result in answer["results"]] == ["jax\nis", "bad"]
+
+
 def test_tei(ranker):
     body = {"query": "what", "texts": ["bad", "jax"], "raw_scores": True, "return_text": True}
     assert post(ranker, "/rerank", body)[2] == [
@@ -139,6 +149,9 @@ def test_tei(ranker):
         ("/v1/rerank", {"query": "a", "documents": ["a"], "top_n": 1.0}, 422, "top_n"),
         ("/v1/rerank", {"query": "a", "documents": ["a"], "top_n": 1e99}, 422, "top_n"),
         ("/v1/rerank", {"query": "a", "documents": ["a"], "return_documents": 1}, 422, "true or false"),
+        ("/v1/rerank", {"query": "a", "documents": [{"b": "c"}]}, 422, 'an object with one in "text"'),
+        ("/v1/rerank", {"query": "a", "documents": [{"b": 1}], "rank_fields": ["b"]}, 422, "one of rank_fields"),
+        ("/v1/rerank", {"query": "a", "documents": ["a"], "rank_fields": []}, 422, "rank_fields must be"),
         ("/v1/rerank", {"query": "a", "documents": ["a"], "model": 3}, 422, "model must be a text"),
         ("/rerank", {"query": "a", "documents": ["a"]}, 422, "texts must be a list"),
         ("/v1/rerank", b" " * 4001, 413, "larger than 4000 bytes"),
