@@ -82,6 +82,7 @@ from jrank.metrics import default_gain_fn as default_gain_fn
 from jrank.metrics import err_metric as err_metric
 from jrank.metrics import f_metric as f_metric
 from jrank.metrics import hits_metric as hits_metric
+from jrank.metrics import infap_metric as infap_metric
 from jrank.metrics import judged_metric as judged_metric
 from jrank.metrics import kendall_metric as kendall_metric
 from jrank.metrics import letor_discount_fn as letor_discount_fn
@@ -90,11 +91,14 @@ from jrank.metrics import mrr_metric as mrr_metric
 from jrank.metrics import ndcg_metric as ndcg_metric
 from jrank.metrics import opa_metric as opa_metric
 from jrank.metrics import precision_metric as precision_metric
+from jrank.metrics import q_metric as q_metric
 from jrank.metrics import ranks as ranks
+from jrank.metrics import rbo_metric as rbo_metric
 from jrank.metrics import rbp_metric as rbp_metric
 from jrank.metrics import recall_metric as recall_metric
 from jrank.metrics import rprec_metric as rprec_metric
 from jrank.metrics import success_metric as success_metric
+from jrank.metrics import tau_ap_metric as tau_ap_metric
 from jrank.retrieval import BM25Index as BM25Index
 from jrank.retrieval import DenseIndex as DenseIndex
 from jrank.retrieval import MultiVectorIndex as MultiVectorIndex

@@ -25,17 +25,12 @@ items, leading axes are a batch.
 """
 
 from jrank.metrics._binary import ap_metric, mrr_metric, precision_metric, recall_metric
-from jrank.metrics._binary_more import (
-    bpref_metric,
-    f_metric,
-    hits_metric,
-    judged_metric,
-    rprec_metric,
-    success_metric,
-)
+from jrank.metrics._binary_more import f_metric, hits_metric, rprec_metric, success_metric
+from jrank.metrics._correlation import rbo_metric, tau_ap_metric
 from jrank.metrics._dcg import dcg_metric, ndcg_metric
 from jrank.metrics._gains import default_discount_fn, default_gain_fn, letor_discount_fn, linear_gain_fn
-from jrank.metrics._graded import arp_metric, err_metric, rbp_metric
+from jrank.metrics._graded import arp_metric, err_metric, q_metric, rbp_metric
+from jrank.metrics._incomplete import bpref_metric, infap_metric, judged_metric
 from jrank.metrics._opa import kendall_metric, opa_metric
 from jrank.metrics._ranking import cutoff, ranks
 
@@ -50,6 +45,7 @@ __all__ = [
     "err_metric",
     "f_metric",
     "hits_metric",
+    "infap_metric",
     "judged_metric",
     "kendall_metric",
     "letor_discount_fn",
@@ -58,9 +54,12 @@ __all__ = [
     "ndcg_metric",
     "opa_metric",
     "precision_metric",
+    "q_metric",
     "ranks",
+    "rbo_metric",
     "rbp_metric",
     "recall_metric",
     "rprec_metric",
     "success_metric",
+    "tau_ap_metric",
 ]

@@ -1,18 +1,16 @@
-"""More metrics of relevant and non-relevant items: success, hits, F, R-precision, bpref, judged."""
+"""More metrics of relevant and non-relevant items: success, hits, F, R-precision."""
 
 import jax.numpy as jnp
 from jaxtyping import Float, Real, Shaped
 
 from jrank.metrics._binary import first_relevant, relevance
 from jrank.metrics._lists import Fn, finish, prepare
-from jrank.metrics._ranking import Ties, cutoff, rank_items, ranks
+from jrank.metrics._ranking import Ties, call_cutoff, cutoff, rank_items, ranks
 from jrank.types import Array, ArrayLike
 
 __all__ = [
-    "bpref_metric",
     "f_metric",
     "hits_metric",
-    "judged_metric",
     "rprec_metric",
     "success_metric",
 ]
@@ -194,6 +192,8 @@ def rprec_metric(
     where: Shaped[ArrayLike, "..."] | None = None,
     segments: Shaped[ArrayLike, "*batch n"] | None = None,
     key: Array | None = None,
+    rank_fn: Fn = ranks,
+    cutoff_fn: Fn = cutoff,
     reduce_fn: Fn | None = jnp.mean,
     ties: Ties = "stable",
     threshold: Real[ArrayLike, ""] = 1,
@@ -208,6 +208,8 @@ def rprec_metric(
       where: True at real items. None: all are.
       segments: ids of lists within a row, in any order.
       key: a random key; equal scores are then ranked in random order.
+      rank_fn: scores to ranks; a soft one makes the metric differentiable.
+      cutoff_fn: negated ranks to cut-offs, soft with soft ranks; it is called with one ``n`` for each list.
       reduce_fn: reduction over the lists; None returns one value per list.
       ties: how equal scores are ranked: "stable" (input order), "average" (mean over all orders), "worst" or "best".
       threshold: the smallest relevant label.
@@ -229,107 +231,17 @@ def rprec_metric(
     s, y, _, lists = prepare(scores, labels, where, segments)
     relevant = relevance(y, threshold)
     total = lists.sum(relevant)
-    ranking = rank_items(s, lists, segments=segments, key=key, ties=ties, value=relevant)
-    depth = ranking.lists.spread(total)
-    kept = ranking.expected(jnp.where(ranking.ranks <= depth, ranking.kept, jnp.zeros_like(ranking.kept)))
+    if rank_fn is not ranks or cutoff_fn is not cutoff:
+        depth = jnp.broadcast_to(lists.spread(total).astype(jnp.int32), s.shape)
+
+        def at_depth(a: Array, n: None = None, *, where: Array | None = None, segments: Array | None = None) -> Array:
+            return call_cutoff(cutoff_fn, a, depth, where, segments)
+
+        ranking = rank_items(s, lists, segments=segments, key=key, rank_fn=rank_fn, cutoff_fn=at_depth)
+        kept = ranking.kept
+    else:
+        ranking = rank_items(s, lists, segments=segments, key=key, ties=ties, value=relevant)
+        depth = ranking.lists.spread(total)
+        kept = ranking.expected(jnp.where(ranking.ranks <= depth, ranking.kept, jnp.zeros_like(ranking.kept)))
     found = ranking.lists.sum(ranking.take(relevant) * kept)
     return finish(found / jnp.where(total == 0, jnp.ones_like(total), total), lists, reduce_fn)
-
-
-def bpref_metric(
-    scores: Real[ArrayLike, "*batch n"],
-    labels: Shaped[ArrayLike, "*batch n"],
-    *,
-    where: Shaped[ArrayLike, "..."] | None = None,
-    segments: Shaped[ArrayLike, "*batch n"] | None = None,
-    key: Array | None = None,
-    reduce_fn: Fn | None = jnp.mean,
-    threshold: Real[ArrayLike, ""] = 1,
-) -> Float[Array, "..."]:
-    r"""Bpref: how many judged non-relevant items stand above the relevant ones; what was not judged does not count.
-
-    .. math:: \operatorname{bpref}(s, y) = \frac{1}{|R|} \sum_{i \in R} 1 - \frac{\min(|\{j \in N : r_j < r_i\}|,
-    |R|)}{\min(|N|, |R|)}
-
-    Args:
-      scores: larger is better. An item with score -inf was not retrieved.
-      labels: an item is relevant if its label is at least ``threshold``, not judged if its label is below 0, and judged
-        non-relevant otherwise.
-      where: True at real items. None: all are.
-      segments: ids of lists within a row, in any order.
-      key: a random key; equal scores are then ranked in random order.
-      reduce_fn: reduction over the lists; None returns one value per list.
-      threshold: the smallest relevant label.
-
-    Returns:
-      The reduced value, in [0, 1], trec_eval's: 1 for each relevant item with no non-relevant one above it; 0 for a
-      list without a relevant item. A list without a valid item is left out of means.
-
-    Raises:
-      LearnError: shapes differ.
-
-    Numerics: NaN scores rank as -inf. Half types are computed in float32, which is also the type of the result.
-    Cost: O(n log n) time, O(n) memory.
-    References: Buckley and Voorhees 2004, "Retrieval evaluation with incomplete information".
-
-    >>> scores, labels = jnp.array([2.0, 1.0, 3.0, 0.5]), jnp.array([2.0, 0.0, 1.0, 0.0])
-    >>> print(bpref_metric(scores, labels))
-    1.0
-    """
-    s, y, _, lists = prepare(scores, labels, where, segments)
-    relevant = relevance(y, threshold)
-    against = ((y >= 0) & (y < jnp.asarray(threshold, y.dtype))).astype(y.dtype)
-    ranking = rank_items(s, lists, segments=segments, key=key)
-    against = against if lists.where is None else jnp.where(lists.where, against, jnp.zeros_like(against))
-    good, bad = lists.sum(relevant), lists.sum(against)
-    least = ranking.lists.spread(jnp.minimum(good, bad))
-    above = jnp.minimum(ranking.running(ranking.take(against) * ranking.seen), ranking.lists.spread(good))
-    share = jnp.where(above > 0, 1 - above / jnp.where(least == 0, jnp.ones_like(least), least), jnp.ones_like(above))
-    total = ranking.lists.sum(ranking.take(relevant) * ranking.seen * share)
-    return finish(total / jnp.where(good == 0, jnp.ones_like(good), good), lists, reduce_fn)
-
-
-def judged_metric(
-    scores: Real[ArrayLike, "*batch n"],
-    labels: Shaped[ArrayLike, "*batch n"],
-    *,
-    where: Shaped[ArrayLike, "..."] | None = None,
-    segments: Shaped[ArrayLike, "*batch n"] | None = None,
-    topn: int | None = None,
-    key: Array | None = None,
-    reduce_fn: Fn | None = jnp.mean,
-    ties: Ties = "stable",
-) -> Float[Array, "..."]:
-    r"""Judged: the share of the items within the cut-off that have been judged at all.
-
-    .. math:: \operatorname{judged@k}(s, y) = \frac{|\{i : y_i \ge 0,\, r_i \le k\}|}{|\{i : r_i \le k\}|}
-
-    Args:
-      scores: larger is better. An item with score -inf was not retrieved.
-      labels: an item was judged if its label is at least 0.
-      where: True at real items. None: all are.
-      segments: ids of lists within a row, in any order.
-      topn: the cut-off k; None for none. It may exceed the number of items.
-      key: a random key; equal scores are then ranked in random order.
-      reduce_fn: reduction over the lists; None returns one value per list.
-      ties: how equal scores are ranked: "stable" (input order), "average" (mean over all orders), "worst" or "best".
-
-    Returns:
-      The reduced share, in [0, 1]; 0 where nothing was retrieved. A list without a valid item is left out of means.
-
-    Raises:
-      LearnError: shapes differ, ``topn`` is below 1 or ``ties`` is unknown.
-
-    Numerics: NaN scores rank as -inf. Half types are computed in float32, which is also the type of the result.
-    Cost: O(n log n) time, O(n) memory.
-
-    >>> scores, labels = jnp.array([2.0, 1.0, 3.0, 0.5]), jnp.array([2.0, 0.0, 1.0, 0.0])
-    >>> print(judged_metric(scores, jnp.array([1.0, -1.0, -1.0, 0.0]), topn=2))
-    0.5
-    """
-    s, y, _, lists = prepare(scores, labels, where, segments)
-    judged = (y >= 0).astype(y.dtype)
-    ranking = rank_items(s, lists, segments=segments, topn=topn, key=key, ties=ties, value=judged)
-    depth = ranking.lists.sum(ranking.kept)
-    found = ranking.lists.sum(ranking.take(judged) * ranking.expected(ranking.kept))
-    return finish(found / jnp.where(depth == 0, jnp.ones_like(depth), depth), lists, reduce_fn)

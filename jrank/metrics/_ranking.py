@@ -25,7 +25,19 @@ from jrank.metrics._lists import (
 )
 from jrank.types import Array, ArrayLike
 
-__all__ = ["Ranking", "Ties", "cutoff", "rank_items", "ranks"]
+__all__ = [
+    "BY_THRESHOLD",
+    "Ranking",
+    "TieGroups",
+    "Ties",
+    "at_ranks",
+    "call_cutoff",
+    "cutoff",
+    "list_offsets",
+    "outranked_by",
+    "rank_items",
+    "ranks",
+]
 
 Ties = Literal["stable", "average", "worst", "best"]
 TIES = ("stable", "average", "worst", "best")
@@ -106,7 +118,7 @@ def _sorted(
 
 def cutoff(
     a: Real[ArrayLike, "*batch n"],
-    n: int | None = None,
+    n: int | Int[Array, "..."] | None = None,
     where: Shaped[ArrayLike, "..."] | None = None,
     segments: Shaped[ArrayLike, "*batch n"] | None = None,
 ) -> Float[Array, "*batch n"]:
@@ -114,7 +126,7 @@ def cutoff(
 
     Args:
       a: any values; metrics hand in the negated ranks.
-      n: how many to select; None selects all.
+      n: how many to select, one number or one for each item; None selects all.
       where: True at real items; masked items are never selected.
       segments: ids of lists within a row.
 
@@ -312,11 +324,97 @@ def _custom(
     place = jnp.where(retrieved, place.astype(scores.dtype), jnp.ones_like(scores))
     if others is not None:
         place = jnp.where(asked["wanted"], place, others.astype(scores.dtype))
-    options: dict[str, Any] = {"where": retrieved} if accepts(cutoff_fn, "where") else {}
+    kept = call_cutoff(cutoff_fn, -place, topn, retrieved, segments).astype(scores.dtype)
+    return Ranking(lists, place, jnp.where(retrieved, kept, jnp.zeros_like(kept)), retrieved.astype(scores.dtype))
+
+
+def call_cutoff(cutoff_fn: Fn, a: Array, n: Any, where: Array | None, segments: Array | None) -> Array:
+    """Call a cut-off function with as much as it takes.
+
+    Args:
+      cutoff_fn: the function.
+      a: the negated ranks.
+      n: the cut-off, None, or one number for each item.
+      where: the items that count.
+      segments: ids of lists within a row, or None.
+    """
+    options: dict[str, Any] = {"where": where} if accepts(cutoff_fn, "where") else {}
     if segments is not None or accepts(cutoff_fn, "segments"):
         options["segments"] = segments
-    kept = cutoff_fn(-place, n=topn, **options).astype(scores.dtype)
-    return Ranking(lists, place, jnp.where(retrieved, kept, jnp.zeros_like(kept)), retrieved.astype(scores.dtype))
+    return cutoff_fn(a, n=n, **options)
+
+
+def outranked_by(
+    others: Array,
+    own: Array,
+    scores: Array,
+    ranking: "Ranking",
+    rank_fn: Fn,
+    segments: Any,
+    key: Array | None,
+) -> Array:
+    """Count for each item of one kind the retrieved items of another kind that stand before it.
+
+    Args:
+      others: 1 for the items that are counted, 0 for others.
+      own: 1 for the items whose count is needed, none of them counted.
+      scores: floating, 0 at masked places.
+      ranking: the ranking of all items.
+      rank_fn: the function that it was made by. The count by a soft one is the rank among both kinds less that among
+        one's own.
+      segments: the ids that the lists were made from, or None.
+      key: the random key of the ranking, or None.
+
+    Returns:
+      Counts in the order of the ranking; those of items of neither kind mean nothing.
+    """
+    if ranking.order is not None:
+        return ranking.running(ranking.take(others) * ranking.seen)
+    segments = None if segments is None else jnp.asarray(segments)
+    seen = ranking.seen > 0
+    mine = (own > 0) & seen
+    both = mine | ((others > 0) & seen)
+    safe = jnp.where(seen, scores, jnp.zeros_like(scores))
+    place = [rank_fn(safe, where=which, segments=segments, key=key).astype(scores.dtype) for which in (both, mine)]
+    return jnp.where(mine, place[0] - place[1], jnp.zeros_like(scores))
+
+
+def list_offsets(ranking: Ranking, like: Array) -> Array:
+    """Tell for each item where its list begins in an exact ranking.
+
+    Args:
+      ranking: the ranking.
+      like: an array of the wanted shape.
+
+    Returns:
+      int32 places, in the order of the input.
+    """
+    if ranking.order is None or ranking.lists.slot is None:
+        return jnp.zeros(like.shape, jnp.int32)
+    slot = ranking.lists.slot
+    if ranking.lists.where is not None:
+        slot = jnp.where(ranking.lists.where, slot, jnp.asarray(ranking.lists.size, slot.dtype))
+    return scatter_last(ranking.order, iota_like(slot) + 1 - list_places(slot, slot))
+
+
+def at_ranks(table: Array, place: Array, ranking: Ranking) -> Array:
+    """Look up a table with an entry for each rank of each list, between two ranks by a straight line.
+
+    Args:
+      table: ``[..., n]``, in the order of an exact ranking.
+      place: ranks of the items, in the order of the input, soft ones too.
+      ranking: the exact ranking.
+
+    Returns:
+      One entry for each item, in the order of the input.
+    """
+    start = list_offsets(ranking, place)
+    below = jnp.floor(lax.stop_gradient(place))
+    share = place - below
+    end = jnp.asarray(table.shape[-1] - 1, jnp.int32)
+    at = start + below.astype(jnp.int32) - 1
+    low, high = (take_last(table, jnp.clip(at + step, 0, end)) for step in (0, 1))
+    return low + share * (high - low)
 
 
 def _asked(

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Float, Real, Shaped
+from jaxtyping import Float, Int, Real, Shaped
 
 from jrank.arrays import accumulator_dtype, as_array, as_floating, as_mask, neutralise
 from jrank.losses._pairs import finite_scores
@@ -115,7 +115,7 @@ def sigmoid_ranks(
 
 def approx_cutoff(
     a: Real[ArrayLike, "*batch n"],
-    n: int | None = None,
+    n: int | Int[Array, "..."] | None = None,
     *,
     where: Shaped[ArrayLike, "..."] | None = None,
     segments: Shaped[ArrayLike, "*batch n"] | None = None,
@@ -129,7 +129,7 @@ def approx_cutoff(
 
     Args:
       a: any values; metrics hand in the negated ranks.
-      n: how many to select; None selects all, 0 none.
+      n: how many to select, one number or one for each item; None selects all, 0 none.
       where: True at real items; masked items are not selected and do not move the threshold.
       segments: ids of lists within a row, in any order.
       step_fn: an elementwise function that is near 0 below 0 and near 1 above.
@@ -146,7 +146,7 @@ def approx_cutoff(
     values = as_floating(a, "a")
     if n is None:
         return jnp.ones_like(values)
-    if n == 0:
+    if isinstance(n, int) and n == 0:
         return jnp.zeros_like(values)
     mask = as_mask(where, values.shape)
     lists = Lists.of(mask, None if segments is None else as_array(segments, "segments"), values.shape)
