@@ -1,11 +1,13 @@
 """Linear maps that respect blocks, differentiable to any order."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jrank.sharding import common_variance
-from jrank.soft._pav import Blocks
+from jrank.soft._solve import Blocks
 from jrank.types import Array
 
 # Up to this many items a plain sum loses less than 1e-5 of its size.
@@ -22,8 +24,17 @@ def at_items(table: Array, ids: Array) -> Array:
     return table.at[ids].get(mode="promise_in_bounds")
 
 
-def _sums_compensated(v: Array, ids: Array, order: Array) -> Array:
-    v, ids = (a.at[order].get(mode="promise_in_bounds", unique_indices=True) for a in (v, ids))
+def _permuted(v: Array, order: Array) -> Array:
+    return v.at[order].get(mode="promise_in_bounds", unique_indices=True)
+
+
+def _plain(v: Array, blocks: Blocks) -> Array:
+    return jnp.zeros_like(v).at[blocks.ids].add(v, mode="promise_in_bounds")
+
+
+@jax.custom_batching.sequential_vmap
+def _compensated(v: Array, blocks: Blocks) -> Array:
+    v, ids = _permuted(v, blocks.order), _permuted(blocks.ids, blocks.order)
 
     # The table is only written: reading it too would make XLA copy it in every step.
     def body(i: Array, state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
@@ -40,23 +51,49 @@ def _sums_compensated(v: Array, ids: Array, order: Array) -> Array:
     return lax.fori_loop(jnp.int32(0), jnp.int32(v.shape[0]), body, state)[-1]
 
 
-_sums_compensated_rows = jax.custom_batching.sequential_vmap(_sums_compensated)
+def _tree(v: Array, blocks: Blocks) -> Array:
+    """Pairwise sums in log n rounds, for accelerators: neither a long chain nor a scatter of unordered additions."""
+    v, ids = _permuted(v, blocks.order), _permuted(blocks.ids, blocks.order)
+    place = lax.iota(jnp.int32, v.shape[0])
+    fresh = jnp.concatenate([jnp.ones_like(place[:1], bool), ids[1:] != ids[:-1]])
+
+    def join(left: tuple[Array, Array], right: tuple[Array, Array]) -> tuple[Array, Array]:
+        return left[0] | right[0], jnp.where(right[0], right[1], left[1] + right[1])
+
+    sums = lax.associative_scan(join, (fresh, v))[1]
+    last = jnp.concatenate([fresh[1:], jnp.ones_like(fresh[:1])])
+    return jnp.zeros_like(v).at[jnp.where(last, ids, v.shape[0])].set(sums, mode="drop")
 
 
-def block_sums(v: Array, ids: Array, order: Array) -> Array:
-    """Sum the items of each block into a table; not differentiable.
+def _sums(v: Array, blocks: Blocks) -> Array:
+    """Table of the sums over the blocks; not differentiable."""
+    short = _plain if v.shape[0] <= PLAIN else _compensated
+    return lax.platform_dependent(v, blocks, cpu=short, default=_tree)
+
+
+def _symmetric(fn: Callable[[Array, Blocks], Array], v: Array, blocks: Blocks) -> Array:
+    """Apply a symmetric linear map that XLA shall not differentiate itself."""
+    leaves, tree = jax.tree.flatten((v, blocks._replace(kept=())))
+    v, blocks = jax.tree.unflatten(tree, common_variance(*leaves))
+
+    def apply(_, w: Array) -> Array:
+        return fn(w, blocks)
+
+    # Of the linear primitives only the solver of systems takes a transpose from us. The map is its own transpose.
+    return lax.custom_linear_solve(lambda w: w, v, apply, apply)
+
+
+def block_sum(v: Array, blocks: Blocks) -> Array:
+    """Replace every value by the sum over its block: linear, symmetric, differentiable to any order.
 
     Args:
       v: one value for each item, ``[n]``.
-      ids: the block of each item, ``[n]``.
-      order: the order in which the items of a block stand together, ``[n]``.
+      blocks: the blocks.
 
     Numerics: one running sum of a million equal numbers would be wrong in the second digit, so that sums of long lists
-    are compensated.
+    are compensated, or pairwise.
     """
-    if v.shape[0] > PLAIN:
-        return _sums_compensated_rows(v, ids, order)
-    return jnp.zeros_like(v).at[ids].add(v, mode="promise_in_bounds")
+    return _symmetric(lambda w, b: at_items(_sums(w, b), b.ids), v, blocks)
 
 
 def block_mean(v: Array, blocks: Blocks) -> Array:
@@ -65,14 +102,14 @@ def block_mean(v: Array, blocks: Blocks) -> Array:
     Args:
       v: one value for each item, ``[n]``.
       blocks: the blocks.
+
+    Numerics: as ``block_sum``.
     """
-    v, ids, length, order = common_variance(v, blocks.ids, blocks.length, blocks.order)
 
-    def average(_, w: Array) -> Array:
-        return at_items(block_sums(w, ids, order) / jnp.maximum(length, 1).astype(w.dtype), ids)
+    def mean(w: Array, b: Blocks) -> Array:
+        return at_items(_sums(w, b) / jnp.maximum(b.length, 1).astype(w.dtype), b.ids)
 
-    # Of the linear primitives only the solver of systems takes a transpose from us. The map is its own transpose.
-    return lax.custom_linear_solve(lambda w: w, v, average, average)
+    return _symmetric(mean, v, blocks)
 
 
 @jax.custom_jvp
@@ -86,7 +123,8 @@ def deviation(x: Array, blocks: Blocks) -> Array:
     Returns:
       The differences; exactly 0 for an item alone in its block.
     """
-    difference = (x - at_items(blocks.high, blocks.ids)) - at_items(blocks.low, blocks.ids)
+    high, low = (at_items(a, blocks.ids) for a in blocks.kept[:2])
+    difference = (x - high) - low
     # Places without a score have no mean.
     return jnp.where(jnp.isnan(difference), jnp.zeros_like(difference), difference)
 
@@ -111,7 +149,7 @@ def means(x: Array, blocks: Blocks) -> Array:
     Returns:
       The means; the score itself, exactly, for an item alone in its block.
     """
-    return at_items(blocks.high + blocks.low, blocks.ids)
+    return at_items(blocks.kept[0] + blocks.kept[1], blocks.ids)
 
 
 @means.defjvp

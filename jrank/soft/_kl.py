@@ -11,22 +11,22 @@ from jrank.arrays import neutralise, sort_with_order, take_last
 from jrank.soft._blocks import at_items, block_mean
 from jrank.soft._l2 import centres
 from jrank.soft._lists import sort_lists
-from jrank.soft._pav import Cut, Pair, Rule, solve
+from jrank.soft._rules import Rule, Run
+from jrank.soft._solve import solve
 from jrank.types import Array
 
 
-def _rank_sum(begin: Array, end: Array) -> Array:
-    return (end - begin) * ((begin + end + 1) / 2)
+def _rank_sum(run: Run) -> Array:
+    return (run.end - run.begin) * ((run.begin + run.end + 1) / 2)
 
 
-def _rank_closes(left: Pair, right: Pair, cut: Cut, temperature: Array) -> Array:
-    decay = jnp.exp((left[0] - right[0]) / temperature)
-    mine, other = _rank_sum(cut.begin, cut.middle), _rank_sum(cut.middle, cut.end)
-    return left[1] * decay * other >= right[1] * mine
+def _rank_closes(left: Run, right: Run, temperature: Array) -> Array:
+    decay = jnp.exp((left.kept[0] - right.kept[0]) / temperature)
+    return left.kept[1] * decay * _rank_sum(right) >= right.kept[1] * _rank_sum(left)
 
 
-def _rank_join(left: Pair, right: Pair, cut: Cut, temperature: Array, short: bool) -> Pair:
-    return right[0], right[1] + left[1] * jnp.exp((left[0] - right[0]) / temperature)
+def _rank_join(left: Run, right: Run, temperature: Array, short: bool) -> tuple[Array, ...]:
+    return right.kept[0], right.kept[1] + left.kept[1] * jnp.exp((left.kept[0] - right.kept[0]) / temperature)
 
 
 def _geometric(length: Array, rate: Array) -> Array:
@@ -34,19 +34,23 @@ def _geometric(length: Array, rate: Array) -> Array:
     return jnp.expm1(-length * rate) / jnp.expm1(-rate)
 
 
-def _sort_closes(left: Pair, right: Pair, cut: Cut, rate: Array) -> Array:
-    mine, other = cut.middle - cut.begin, cut.end - cut.middle
-    growth = jnp.exp(mine * rate - (right[0] - left[0]))
-    return _geometric(mine, rate) * right[1] * growth <= _geometric(other, rate) * left[1]
+def _sort_closes(left: Run, right: Run, rate: Array) -> Array:
+    growth = jnp.exp((right.begin - left.begin) * rate - (right.kept[0] - left.kept[0]))
+    mine, other = (_geometric(run.end - run.begin, rate) for run in (left, right))
+    return mine * right.kept[1] * growth <= other * left.kept[1]
 
 
-def _sort_join(left: Pair, right: Pair, cut: Cut, rate: Array, short: bool) -> Pair:
-    return left[0], left[1] + right[1] * jnp.exp(left[0] - right[0])
+def _sort_join(left: Run, right: Run, rate: Array, short: bool) -> tuple[Array, ...]:
+    return left.kept[0], left.kept[1] + right.kept[1] * jnp.exp(left.kept[0] - right.kept[0])
 
 
-# The pair of a block: its largest score (for the sort its smallest) and the sum of exp of the differences to that.
-RANK = Rule(_rank_closes, _rank_join, 1.0)
-SORT = Rule(_sort_closes, _sort_join, 1.0)
+def _single(s: Array) -> tuple[Array, ...]:
+    return s, jnp.ones_like(s)
+
+
+# Kept of a run: its largest score (for the sort its smallest) and the sum of exp of the differences to that.
+RANK = Rule(_single, _rank_closes, _rank_join)
+SORT = Rule(_single, _sort_closes, _sort_join)
 
 
 def decayed(difference: Array, temperature: Array) -> Array:
@@ -71,8 +75,8 @@ def rank_kl(x: Array, temperature: Array, where: Array | None, slot: Array | Non
       slot: the list of each item, or None for one list.
     """
     s, order, lower = sort_lists(x, where, slot)
-    blocks = solve(s, order, temperature, rule=RANK, lower=lower)
-    share = decayed(neutralise(x, where) - at_items(blocks.high, blocks.ids), temperature)
+    blocks = solve((s,), order, temperature, rule=RANK, lower=lower)
+    share = decayed(neutralise(x, where) - at_items(blocks.kept[0], blocks.ids), temperature)
     return at_items(centres(blocks, x.dtype), blocks.ids) * (share / block_mean(share, blocks))
 
 
@@ -87,8 +91,8 @@ def sort_kl(x: Array, temperature: Array, where: Array | None) -> Array:
     s, order = sort_with_order(x, where)
     place = lax.iota(jnp.int32, x.shape[0])
     rate = jnp.maximum(1 / temperature, float(jnp.finfo(x.dtype).tiny) ** 0.5)
-    blocks = solve(s, place, rate, rule=SORT)
-    low = at_items(blocks.high, blocks.ids)
+    blocks = solve((s,), place, rate, rule=SORT)
+    low = at_items(blocks.kept[0], blocks.ids)
     values = take_last(neutralise(x, where), order)
     one = jnp.ones((), x.dtype)
     share = decayed(low - values, one)

@@ -6,7 +6,7 @@ from jax import lax
 from jrank.arrays import neutralise, sort_with_order, take_last
 from jrank.soft._blocks import at_items, deviation, means
 from jrank.soft._lists import sort_lists
-from jrank.soft._pav import Blocks, solve
+from jrank.soft._solve import Blocks, solve
 from jrank.types import Array
 
 
@@ -30,7 +30,7 @@ def rank_l2(x: Array, temperature: Array, where: Array | None, slot: Array | Non
       slot: the list of each item, or None for one list.
     """
     s, order, lower = sort_lists(x, where, slot)
-    blocks = solve(s, order, temperature / 2, lower=lower)
+    blocks = solve((s,), order, temperature / 2, lower=lower)
     centre = at_items(centres(blocks, x.dtype), blocks.ids)
     return centre + deviation(neutralise(x, where), blocks) / temperature
 
@@ -45,7 +45,7 @@ def sort_l2(x: Array, temperature: Array, where: Array | None) -> Array:
     """
     s, order = sort_with_order(x, where)
     place = lax.iota(jnp.int32, x.shape[0])
-    blocks = solve(-s, place, -0.5 / temperature)
-    mirrored = blocks._replace(high=-blocks.high, low=-blocks.low)
+    blocks = solve((-s,), place, -0.5 / temperature)
+    mirrored = blocks._replace(kept=tuple(-a for a in blocks.kept))
     offset = (place + 1).astype(x.dtype) - at_items(centres(blocks, x.dtype), blocks.ids)
     return means(take_last(neutralise(x, where), order), mirrored) + offset / temperature
