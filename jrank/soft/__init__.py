@@ -24,7 +24,9 @@ Array([2., 4., 1.], dtype=float32)
 from jrank.soft._argmax import argmax, argmin, max, min
 from jrank.soft._argsort import argsort, top_k
 from jrank.soft._correlation import kendall, spearman
+from jrank.soft._isotonic import isotonic
 from jrank.soft._perturbed import Noise, perturbed
+from jrank.soft._projection import projection_capped_simplex, projection_permutahedron
 from jrank.soft._rank import rank
 from jrank.soft._sampling import gumbel_softmax, gumbel_top_k
 from jrank.soft._sort import sort
@@ -39,11 +41,14 @@ __all__ = [
     "argsort",
     "gumbel_softmax",
     "gumbel_top_k",
+    "isotonic",
     "kendall",
     "max",
     "median",
     "min",
     "perturbed",
+    "projection_capped_simplex",
+    "projection_permutahedron",
     "quantile",
     "rank",
     "sort",

@@ -86,6 +86,34 @@ def check_mask(where: Any, shape: tuple[int, ...], axis: int) -> Array | None:
     return None if mask is None else jnp.moveaxis(mask, axis, -1)
 
 
+def check_weights(weights: Any, shape: tuple[int, ...], axis: int, name: str = "weights") -> Array | None:
+    """Return numbers that go with the items, with the list axis last.
+
+    Args:
+      weights: numbers in the layout of the user, in a shape that broadcasts to that of the scores, or None.
+      shape: the shape of the scores with the list axis last.
+      axis: where the list axis was, counted from the front.
+      name: what the messages call them.
+
+    Raises:
+      SoftError: the shape does not fit.
+    """
+    if weights is None:
+        return None
+    given = list(shape[:-1])
+    given.insert(axis, shape[-1])
+    array = as_floating(weights, name)
+    missing = len(given) - array.ndim
+    if missing < 0 or any(a not in (1, b) for a, b in zip(array.shape[::-1], given[::-1], strict=False)):
+        raise SoftError(
+            f"{name} has shape {array.shape}, which does not broadcast to {tuple(given)}",
+            reason="shape_mismatch",
+            hint="give one number for each item",
+        )
+    array = jnp.broadcast_to(array.reshape((1,) * missing + array.shape), tuple(given))
+    return jnp.moveaxis(array, axis, -1)
+
+
 def check_segments(segments: Any, shape: tuple[int, ...], axis: int) -> Array | None:
     """Return the segment ids with the list axis last.
 

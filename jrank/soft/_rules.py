@@ -73,12 +73,22 @@ def _mean_join(left: Run, right: Run, slope: Array, short: bool) -> tuple[Array,
     return _moved(left, _gap(left, right) * ((right.end - left.end) / (right.end - left.begin)), short)
 
 
-def _weighted_join(left: Run, right: Run, slope: Array, short: bool) -> tuple[Array, ...]:
+def weight_share(left: Run, right: Run) -> Array:
+    """Return the share of the right run in the weight of both, which is the third number that is kept.
+
+    Args:
+      left: a run.
+      right: its neighbour.
+    """
     total = left.kept[2] + right.kept[2]
     # Items without weight are pooled as if all of them had the same, vanishing one.
     some = total > 0
-    share = jnp.where(some, right.kept[2], right.end - left.end) / jnp.where(some, total, right.end - left.begin)
-    return *_moved(left, _gap(left, right) * share, short), total
+    return jnp.where(some, right.kept[2], right.end - left.end) / jnp.where(some, total, right.end - left.begin)
+
+
+def _weighted_join(left: Run, right: Run, slope: Array, short: bool) -> tuple[Array, ...]:
+    step = _gap(left, right) * weight_share(left, right)
+    return *_moved(left, step, short), left.kept[2] + right.kept[2]
 
 
 # Kept of a run: its mean as an unevaluated sum, and with weights the sum of these.

@@ -60,8 +60,7 @@ def by_stack(rule: Rule, problem: Problem) -> Blocks:
       rule: what is pooled.
       problem: the list.
     """
-    leaves, tree = jax.tree.flatten(problem)
-    items, order, slope, lower = jax.tree.unflatten(tree, common_variance(*leaves))
+    items, order, slope, lower = problem
     count, begin, kept = pool_stack(rule, items, slope, lower)
     ids = spread(order, count, begin)
     n = order.shape[0]
@@ -125,5 +124,6 @@ def solve(
 
     Cost: O(n) time and memory on CPU; elsewhere see ``pool_merge``.
     """
-    problem = jax.tree.map(lax.stop_gradient, Problem(items, order, slope, lower))
+    leaves, tree = jax.tree.flatten(Problem(items, order, slope, lower))
+    problem = jax.tree.unflatten(tree, common_variance(*map(lax.stop_gradient, leaves)))
     return lax.platform_dependent(problem, cpu=_by_stack_rows(rule), default=functools.partial(by_merging, rule))

@@ -59,8 +59,15 @@ def _level(share: Callable[[Array], Array], x: Array, t: Array, where: Array, k:
     return (a / 2 + b / 2) / 2 + (c / 2 + d / 2) / 2
 
 
-def _mask_l2(x: Array, temperature: Array, where: Array, k: Array) -> Array:
-    """Projection of x / T onto the vectors in [0, 1] that sum to k."""
+def capped_simplex(x: Array, temperature: Array, where: Array, k: Array) -> Array:
+    """Return the projection of x / T onto the vectors in [0, 1] that sum to k.
+
+    Args:
+      x: finite scores, ``[n]``.
+      temperature: positive, a scalar.
+      where: the items that count.
+      k: the sum, between 0 and their number.
+    """
     # From here on relative to a level that is nearly right, which costs no digits however small T is.
     x = x - _level(_linear, x, temperature, where, k, 1.0)
     fixed = lax.stop_gradient(x)
@@ -104,7 +111,7 @@ def _mask_threshold(x: Array, temperature: Array, where: Array, k: Array) -> Arr
 
 # Weights of one list of finite scores: (x[n], temperature, where[n], k) -> [n], with 1 <= k < number of items.
 METHODS: dict[str, Callable[..., Array]] = {
-    "l2": _mask_l2,
+    "l2": capped_simplex,
     "sigmoid": partial(_mask_by_root, share=jax.nn.sigmoid),
     "laplace": partial(_mask_by_root, share=_laplace),
     "threshold": _mask_threshold,
