@@ -40,6 +40,7 @@ from jrank.fusion._fit import Fitted, fit
 from jrank.fusion._fuse import fuse
 from jrank.fusion._methods import PRESETS, list_methods
 from jrank.fusion._normalize import normalize
+from jrank.fusion._order import order
 from jrank.fusion._ranks import borda, condorcet, isr, log_isr, logn_isr, rbc, rrf
 from jrank.fusion._scores import (
     comb_anz,
@@ -89,6 +90,7 @@ __all__ = [
     "mixed",
     "mmr",
     "normalize",
+    "order",
     "posfuse",
     "probfuse",
     "rbc",

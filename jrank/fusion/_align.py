@@ -20,7 +20,7 @@ class Side:
 
     Attributes:
       block: which queries, and where their documents stand in the flat arrays.
-      ranks: float64 ``[queries, runs, docs]``, 1-based; 0 where the run lacks the document. None if not asked for.
+      ranks: int32 ``[queries, runs, docs]``, 1-based; 0 where the run lacks the document. None if not asked for.
       scores: float64 ``[queries, runs, docs]``; -inf where the run lacks the document. None if not asked for.
     """
 
@@ -88,8 +88,8 @@ class Aligned:
             shape = (len(block.rows), runs, block.width)
             yield Side(
                 block,
-                _scatter(shape, 0.0, place[at], self.rank[at]) if ranks else None,
-                _scatter(shape, -np.inf, place[at], self.score[at]) if scores else None,
+                _scatter(shape, np.int32(0), place[at], self.rank[at]) if ranks else None,
+                _scatter(shape, np.float64(-np.inf), place[at], self.score[at]) if scores else None,
             )
 
     def to_run(self, values: np.ndarray) -> Run:
@@ -101,8 +101,8 @@ class Aligned:
         return Run._from_interned(Interned(self.queries, self.offsets, self.codes, values, self.vocabulary))
 
 
-def _scatter(shape: tuple[int, ...], fill: float, place: np.ndarray, values: np.ndarray) -> np.ndarray:
-    flat = np.full(shape[0] * shape[1] * shape[2], fill)
+def _scatter(shape: tuple[int, ...], fill: np.number, place: np.ndarray, values: np.ndarray) -> np.ndarray:
+    flat = np.full(shape[0] * shape[1] * shape[2], fill, fill.dtype)
     flat[place] = values
     return flat.reshape(shape)
 

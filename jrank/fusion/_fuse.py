@@ -1,14 +1,14 @@
 """Fuse runs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jrank.errors import FusionError
 from jrank.fusion._align import Aligned, align
+from jrank.fusion._entries import fuse_ranks, fuse_scores, sums_alone
 from jrank.fusion._methods import Method, resolve_method
-from jrank.fusion._space import check_weights
 from jrank.runs import Run
 
 __all__ = ["as_runs", "fuse"]
@@ -72,20 +72,14 @@ def fuse(
         params["weights"] = np.asarray(params["weights"], np.float64)
     aligned = align(listed, queries=queries, depth=depth)
     if found.term is not None and not params.get("weights_in_rank"):
-        values = _entry_by_entry(aligned, found.term, params)
+        values = fuse_ranks(aligned, found.term, params)
+    elif found.power is not None and sums_alone(params):
+        values = fuse_scores(aligned, found, params)
     else:
         values = _block_by_block(aligned, found, params)
     run = aligned.to_run(values)
     run.name = name or method
     return run
-
-
-def _entry_by_entry(aligned: Aligned, term: Callable[..., Any], params: dict[str, Any]) -> np.ndarray:
-    weights = check_weights(np, params.get("weights"), (len(aligned.sizes), 1), np.float64)
-    parts = term(aligned.rank.astype(np.float64), **{key: params[key] for key in params if key != "weights"})
-    if weights is not None:
-        parts = parts * np.repeat(weights[:, 0], aligned.sizes)
-    return np.bincount(aligned.document, parts, len(aligned.codes))
 
 
 def _block_by_block(aligned: Aligned, found: Method, params: dict[str, Any]) -> np.ndarray:

@@ -24,7 +24,9 @@ class Method:
       square: whether it makes arrays of documents times documents.
       defaults: options that differ from those of ``fn``.
       name: the key in the table.
-      term: where the method is a plain sum over runs, what one adds at a rank; runs are then fused entry by entry.
+      term: where the method is a plain sum over ranks, what one adds at a rank; runs are then fused entry by entry.
+      power: where it is the sum of normalised scores times a power of the number of runs, that power, or the option
+        that holds it; runs are then fused entry by entry too.
     """
 
     fn: Callable[..., Any]
@@ -34,6 +36,7 @@ class Method:
     defaults: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     term: Callable[..., Any] | None = None
+    power: float | str | None = None
 
     def uses_ranks(self, params: dict[str, Any]) -> bool:
         """Return whether ranks matter, under these options."""
@@ -65,16 +68,16 @@ METHODS: dict[str, Method] = _named(
         "rbc": Method(_ranks.rbc, "ranks", ("weights", "phi"), term=_ranks.rbc_term),
         "borda": Method(_ranks.borda, "ranks", ("weights", "points")),
         "condorcet": Method(_ranks.condorcet, "ranks", ("weights",), square=True),
-        "comb_sum": Method(_scores.comb_sum, "scores", (*_SUM, "bias")),
-        "comb_mnz": Method(_scores.comb_mnz, "scores", _SUM),
-        "comb_gmnz": Method(_scores.comb_gmnz, "scores", (*_SUM, "gamma")),
-        "comb_anz": Method(_scores.comb_anz, "scores", ("norm",)),
+        "comb_sum": Method(_scores.comb_sum, "scores", (*_SUM, "bias"), power=0.0),
+        "comb_mnz": Method(_scores.comb_mnz, "scores", _SUM, power=1.0),
+        "comb_gmnz": Method(_scores.comb_gmnz, "scores", (*_SUM, "gamma"), power="gamma"),
+        "comb_anz": Method(_scores.comb_anz, "scores", ("norm",), power=-1.0),
         "comb_max": Method(_scores.comb_max, "scores", ("norm",)),
         "comb_min": Method(_scores.comb_min, "scores", ("norm",)),
         "comb_med": Method(_scores.comb_med, "scores", ("norm",)),
         "wmnz": Method(_scores.wmnz, "scores", _SUM),
-        "mixed": Method(_scores.mixed, "scores", _SUM),
-        "dbsf": Method(_scores.dbsf, "scores", ("weights",)),
+        "mixed": Method(_scores.mixed, "scores", _SUM, power=0.5),
+        "dbsf": Method(_scores.dbsf, "scores", ("weights",), power=0.0),
         "standardized": Method(_scores.standardized, "scores", ("weights", "clip")),
         "mapfuse": Method(_trained.mapfuse, "ranks", ("map_scores",)),
         "posfuse": Method(_trained.posfuse, "ranks", ("probs",)),

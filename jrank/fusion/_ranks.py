@@ -1,11 +1,17 @@
 """Fusion by rank."""
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from jaxtyping import Bool, Float, Real
 
 from jrank.errors import FusionError
 from jrank.fusion._space import check_weights, finish, is_concrete, ranks_of, spread
+
+# Cells of a block that stays in a core's cache with what is made of it, and ranks that a table is made for.
+CELLS = 1 << 15
+DEEPEST = 1 << 16
 
 __all__ = ["borda", "condorcet", "isr", "log_isr", "logn_isr", "rbc", "rbc_term", "rrf", "rrf_term"]
 
@@ -48,6 +54,10 @@ def rrf(
     >>> rrf(np.array([[1, 2, 0], [2, 1, 3]])).round(4).tolist()
     [0.0325, 0.0325, 0.0159]
     """
+    if where is None and not weights_in_rank and is_concrete(k):
+        fused = _by_table(ranks, weights, lambda r: rrf_term(r, k=k, rank_base=rank_base))
+        if fused is not None:
+            return fused
     xp, r, present = ranks_of(ranks, where, weights, k)
     w = check_weights(xp, weights, r.shape, r.dtype)
     # A missing document stands at rank infinity and contributes exactly 0.
@@ -78,6 +88,34 @@ def rrf_term(r: Any, *, k: Any = 60, rank_base: int = 1) -> Any:
             hint=f"choose k above {-rank_base}",
         )
     return 1 / (r + (k - 1 + rank_base))
+
+
+def _by_table(ranks: Any, weights: Any, term: Callable[[Any], Any]) -> np.ndarray | None:
+    """Fuse NumPy's integer ranks by looking up what each adds; None where the arguments are others.
+
+    The sums are those of the general way, bit by bit: the same terms in the same order.
+    """
+    whole = isinstance(ranks, np.ndarray) and ranks.dtype.kind in "iu" and ranks.ndim >= 2 and ranks.size
+    if not whole or not is_concrete(weights) or np.ndim(weights) > 1:
+        return None
+    deepest = int(ranks.max())
+    if deepest < 1 or deepest > DEEPEST:
+        return None
+    runs, docs = ranks.shape[-2:]
+    w = check_weights(np, weights, (1, runs, docs), np.float64)
+    table = np.concatenate([[0.0], term(np.arange(1, deepest + 1, dtype=np.float64))])
+    # Where every rank adds something, a sum of 0 tells that no run holds the document.
+    positive = w is None and bool((table[1:] > 0).all())
+    flat = ranks.reshape(-1, runs, docs)
+    fused = np.empty((len(flat), docs))
+    step = max(1, CELLS // (runs * docs))
+    for low in range(0, len(flat), step):
+        part = flat[low : low + step]
+        # Ranks below 1 are clipped to the entry that adds nothing.
+        total = spread(np, table.take(part, mode="clip"), w)
+        held = total > 0 if positive else part.max(axis=1) > 0
+        fused[low : low + step] = np.where(held, total, -np.inf)
+    return fused.reshape(*ranks.shape[:-2], docs)
 
 
 def isr(
@@ -230,6 +268,10 @@ def rbc(
     >>> rbc(np.array([[1, 2], [2, 0]]), phi=0.5).tolist()
     [0.75, 0.25]
     """
+    if where is None and is_concrete(phi):
+        fused = _by_table(ranks, weights, lambda r: rbc_term(r, phi=phi))
+        if fused is not None:
+            return fused
     xp, r, present = ranks_of(ranks, where, weights, phi)
     w = check_weights(xp, weights, r.shape, r.dtype)
     safe = xp.where(present, r, 1)

@@ -12,6 +12,7 @@ from jrank.errors import FusionError
 from jrank.evaluation import parse_metric
 from jrank.evaluation._judged import Judged
 from jrank.fusion._align import Aligned, Side
+from jrank.fusion._order import sorted_columns
 from jrank.runs import Qrels
 from jrank.runs._ragged import list_of
 
@@ -109,7 +110,7 @@ class Problem:
         found = []
         for number, part in enumerate(self.parts):
             if len(part.rows):
-                columns = _best(np.asarray(fuse(number), np.float64), self._measure.k)[part.rows]
+                columns = sorted_columns(np.asarray(fuse(number), np.float64), self._measure.k)[part.rows]
                 grades = part.grade[part.rows[:, None], columns]
                 row, place = np.nonzero(~np.isnan(grades))
                 found.append((part.query[row], place + 1, grades[row, place]))
@@ -127,21 +128,3 @@ class Problem:
         """
         with ThreadPoolExecutor() as pool:
             return np.stack(list(pool.map(self.values, candidates)))
-
-
-def _best(fused: np.ndarray, k: int | None) -> np.ndarray:
-    """Return the columns of the k best scores of each row, best first; equal scores by column, last first.
-
-    The column takes the place of the last bits of the score, so one sort of integers does both; scores that differ by
-    less than about 1e-12 count as equal.
-    """
-    width = fused.shape[1]
-    mask = np.int64((1 << width.bit_length()) - 1)
-    key = (fused + 0.0).view(np.int64)
-    key ^= (key >> 63) & np.int64(np.iinfo(np.int64).max)
-    key &= ~mask
-    key |= np.arange(width)
-    if k is not None and k * 4 < width:
-        key = np.partition(key, width - k, axis=1)[:, width - k :]
-    key.sort(axis=1)
-    return (key & mask)[:, ::-1][:, :k]

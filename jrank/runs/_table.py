@@ -1,5 +1,6 @@
 """What Run and Qrels share: a mapping of mappings for people, flat arrays for programs."""
 
+import contextlib
 import os
 from array import array
 from collections.abc import Iterator, Mapping
@@ -268,6 +269,10 @@ def _entry(queries: tuple[str, ...], lists: list[Mapping], index: int) -> str:
 
 def _to_floats(lists: list[Mapping], where: Any, what: str) -> np.ndarray:
     values = [part.values() for part in lists]
+    if set(map(type, chain.from_iterable(values))) <= {float, int}:
+        # The usual case; only an int can be too large.
+        with contextlib.suppress(OverflowError):
+            return _finite(np.fromiter(chain.from_iterable(values), np.float64), where, what)
     try:
         # Takes anything that is a number, and nothing that has to be read as one.
         floats = array("d", chain.from_iterable(values))
@@ -282,7 +287,10 @@ def _to_floats(lists: list[Mapping], where: Any, what: str) -> np.ndarray:
                 floats.append(float(number))
             except OverflowError:
                 raise DataError(f"{where(index)}: the {what} is too large", reason="invalid_value") from None
-    values = np.array(floats)
+    return _finite(np.array(floats), where, what)
+
+
+def _finite(values: np.ndarray, where: Any, what: str) -> np.ndarray:
     if not np.isfinite(values).all() and (bad := np.isnan(values) | (values == np.inf)).any():
         index = int(np.argmax(bad))
         raise DataError(

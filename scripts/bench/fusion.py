@@ -26,8 +26,7 @@ def collection(queries, docs, seed):
 
 def sorted_fusion(fn, x):
     """Fuse arrays and put every list in order, as ranx does."""
-    fused = fn(x)
-    return np.argsort(-fused, axis=-1)
+    return fusion.order(fn(x))
 
 
 def main():
