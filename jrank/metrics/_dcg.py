@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Real, Shaped
 
 from jrank.arrays import neutralise
-from jrank.metrics._gains import default_discount_fn, default_gain_fn
+from jrank.metrics._gains import default_discount_fn, default_gain_fn, linear_gain_fn
 from jrank.metrics._lists import Fn, Lists, finish, prepare
 from jrank.metrics._ranking import Ties, cutoff, rank_items, ranks
 from jrank.types import Array, ArrayLike
@@ -122,6 +122,26 @@ def discounted_gain(
     return ranking.lists.sum(ranking.take(gains) * discounts)
 
 
+# Gains that do not fall with the label: the best order by label is the best by gain.
+RISING = (default_gain_fn, linear_gain_fn)
+
+
+def _top_dcg(
+    s: Array,
+    y: Array,
+    lists: Lists,
+    segments: Any,
+    topn: int,
+    key: Array | None,
+    gain_fn: Fn,
+    discount_fn: Fn,
+) -> Array:
+    """DCG of the first items, whose gains alone are computed."""
+    ranking = rank_items(s, lists, segments=segments, topn=topn, key=key)
+    gains = item_gains(ranking.take(y), None, gain_fn, ranking.lists)
+    return ranking.lists.sum(gains * ranking.kept * discount_fn(ranking.ranks))
+
+
 def ndcg_metric(
     scores: Real[ArrayLike, "*batch n"],
     labels: Shaped[ArrayLike, "*batch n"],
@@ -172,6 +192,10 @@ def ndcg_metric(
     0.7967 0.3333
     """
     s, y, w, lists = prepare(scores, labels, where, segments, weights)
+    exact = rank_fn is ranks and cutoff_fn is cutoff and ties == "stable"
+    if topn is not None and exact and w is None and gain_fn in RISING:
+        found, best = (_top_dcg(x, y, lists, segments, topn, k, gain_fn, discount_fn) for x, k in ((s, key), (y, None)))
+        return finish(found / jnp.where(best == 0, jnp.ones_like(best), best), lists, reduce_fn)
     gains = item_gains(y, w, gain_fn, lists)
     value = discounted_gain(s, gains, lists, segments, topn, key, discount_fn, rank_fn, cutoff_fn, ties)
     best = ideal_dcg(gains, lists, topn=topn, discount_fn=discount_fn)
