@@ -241,36 +241,48 @@ def temperature_sweep(
     *,
     temperatures: np.ndarray | None = None,
     method: str = "l2",
+    operator: str = "rank",
+    legend: bool = True,
     ax: Any = None,
 ) -> "Axes":
-    """Draw how soft ranks go from the hard ranks to their mean as the temperature grows.
+    """Draw how soft ranks go from the hard ranks to their mean as the temperature grows, or how sorted values do.
 
     Args:
       scores: a list of scores, ``[n]``.
       temperatures: which temperatures; None is three decades around the gaps of the scores.
-      method: a method of ``jrank.soft.rank``.
+      method: a method of ``jrank.soft.rank`` or ``jrank.soft.sort``.
+      operator: ``"rank"`` or ``"sort"``.
+      legend: whether to name the scores, or the places of the sort, of up to ten items.
       ax: where to draw; None makes a new figure.
 
     Returns:
       The axes.
     """
-    from jrank.soft import rank
+    from jrank import soft
 
     ax = _axes(ax)
     scores = np.asarray(scores, np.float32)
+    published = operator == "sort" and method in ("l2", "kl")
     if temperatures is None:
-        gaps = np.diff(np.sort(scores))
-        middle = float(np.median(gaps[gaps > 0])) if np.any(gaps > 0) else 1.0
-        temperatures = middle * np.logspace(-1, 2, 61)
-    ranks = np.stack([np.asarray(rank(scores, method=method, temperature=float(t))) for t in temperatures])
-    for i in np.argsort(-scores):
-        ax.plot(temperatures, ranks[:, i], linewidth=1.5, label=f"{scores[i]:.2f}")
+        middle = soft.suggest_temperature(scores, operator="sort" if published else "rank")
+        temperatures = float(middle) * np.logspace(-1, 2, 61)
+    rows = np.broadcast_to(scores, (len(temperatures), len(scores)))
+    values = np.asarray(getattr(soft, operator)(rows, method=method, temperature=np.asarray(temperatures, np.float32)))
+    for number, i in enumerate(np.argsort(-scores)):
+        line = i if operator == "rank" else len(scores) - 1 - number
+        name = f"{scores[i]:.2f}" if operator == "rank" else str(line + 1)
+        ax.plot(temperatures, values[:, line], linewidth=1.5, label=name, color=PALETTE[number % len(PALETTE)])
     ax.set_xscale("log")
-    ax.set_xlabel("temperature")
-    ax.set_ylabel(f"soft rank ({method})")
-    if len(scores) <= 10:
+    ax.set_xlabel("temperature (1 / score)" if published else "temperature")
+    ax.set_ylabel(f"soft {operator} ({method})")
+    if legend and len(scores) <= 10:
         ax.legend(
-            title="score", fontsize=8, title_fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5)
+            title="score" if operator == "rank" else "place",
+            fontsize=8,
+            title_fontsize=8,
+            frameon=False,
+            loc="center left",
+            bbox_to_anchor=(1, 0.5),
         )
     _tidy(ax)
     return ax

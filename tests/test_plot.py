@@ -36,6 +36,16 @@ def test_temperature_sweep_goes_from_hard_to_mean():
     np.testing.assert_allclose(ends[:, 1], 2, atol=1e-4)
 
 
+def test_temperature_sweep_of_the_sort():
+    ax = plot.temperature_sweep(np.array([3.0, 1.0, 2.0]), temperatures=np.array([1e-3, 1e6]), operator="sort")
+    ends = np.array([line.get_ydata() for line in ax.get_lines()])
+    np.testing.assert_allclose(ends[:, 0], [3, 2, 1])
+    np.testing.assert_allclose(ends[:, 1], 2, atol=1e-4)
+    assert ax.get_xlabel() == "temperature (1 / score)"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["3", "2", "1"]
+    assert plot.temperature_sweep(np.array([3.0, 1.0]), legend=False).get_legend() is None
+
+
 def test_alignment_marks_the_maximum():
     ax = plot.alignment(np.array([[0.1, 0.9], [0.8, 0.2]]), ["a", "b"], ["x", "y"])
     np.testing.assert_array_equal(ax.collections[0].get_offsets(), [[1, 0], [0, 1]])

@@ -25,6 +25,7 @@ from jrank.soft._argmax import argmax, argmin, max, min
 from jrank.soft._argsort import argsort, top_k
 from jrank.soft._correlation import kendall, spearman
 from jrank.soft._isotonic import isotonic
+from jrank.soft._diagnosis import Diagnosis, diagnose, suggest_temperature
 from jrank.soft._perturbed import Noise, perturbed
 from jrank.soft._projection import projection_capped_simplex, projection_permutahedron
 from jrank.soft._rank import rank
@@ -35,10 +36,12 @@ from jrank.soft._statistics import median, quantile
 from jrank.soft._top_k_mask import top_k_mask
 
 __all__ = [
+    "Diagnosis",
     "Noise",
     "argmax",
     "argmin",
     "argsort",
+    "diagnose",
     "gumbel_softmax",
     "gumbel_top_k",
     "isotonic",
@@ -54,6 +57,7 @@ __all__ = [
     "sort",
     "sort_with",
     "spearman",
+    "suggest_temperature",
     "top_k",
     "top_k_mask",
 ]

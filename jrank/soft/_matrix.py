@@ -32,21 +32,21 @@ def _neuralsort(x: Array, temperature: Array, where: Array | None) -> tuple[Rows
     counts = jnp.ones(x.shape, bool) if where is None else where
     n = jnp.sum(counts, dtype=jnp.int32)
     # Rows keep when x is shifted, and x and T are scaled together: no sum overflows, no offset costs digits.
-    half = x / 2
-    lowest = jnp.min(jnp.where(counts, half, jnp.asarray(jnp.inf, x.dtype)))
-    highest = jnp.max(jnp.where(counts, half, jnp.asarray(-jnp.inf, x.dtype)))
+    part = x / 8  # so that neither the largest float nor, in its turn, the inverse of the scale leaves the range
+    lowest = jnp.min(jnp.where(counts, part, jnp.asarray(jnp.inf, x.dtype)))
+    highest = jnp.max(jnp.where(counts, part, jnp.asarray(-jnp.inf, x.dtype)))
     centre = lax.stop_gradient(jnp.where(n > 0, lowest / 2 + highest / 2, jnp.zeros_like(lowest)))
-    scale = lax.stop_gradient(jnp.max(jnp.where(counts, jnp.abs(half - centre), jnp.zeros_like(x))))
+    scale = lax.stop_gradient(jnp.max(jnp.where(counts, jnp.abs(part - centre), jnp.zeros_like(x))))
     scale = jnp.where(scale > 0, scale, jnp.ones_like(scale))
-    x = (half - centre) / scale
+    x = (part - centre) / scale
 
     def distances(rows: Array) -> Array:
         # Of the scores themselves: a difference of quotients, one of which a compiler fuses into the subtraction, is
         # not 0 between equals, and its sign would be a slope.
-        apart = jnp.abs(rows[:, None] - half[None, :]) / scale
+        apart = jnp.abs(rows[:, None] - part[None, :]) / scale
         return jnp.sum(jnp.where(counts[None, :], apart, jnp.zeros_like(apart)), axis=-1)
 
-    apart = over_pairs(distances, (half,), x.shape[0])
+    apart = over_pairs(distances, (part,), x.shape[0])
 
     def rows(i: Array) -> Array:
         factor = (2 * (i + 1) - n - 1).astype(x.dtype)
@@ -55,7 +55,7 @@ def _neuralsort(x: Array, temperature: Array, where: Array | None) -> tuple[Rows
         best = jnp.where(jnp.isfinite(best), best, jnp.zeros_like(best))
         return logits - lax.stop_gradient(best)
 
-    return rows, jnp.maximum(temperature / 2 / scale, float(jnp.finfo(x.dtype).tiny) ** 0.4)
+    return rows, jnp.maximum(temperature / 8 / scale, float(jnp.finfo(x.dtype).tiny) ** 0.4)
 
 
 def _softmax_rows(rows: Rows, temperature: Array, where: Array | None, i: Array) -> Array:

@@ -113,7 +113,8 @@ def rank(
           wrong sign.
       temperature: how far apart two scores must be to be told apart, in the units of the scores, >= 0: one number or
         one for each list. Towards 0 every method is hard, ``"l2"`` exactly so where neighbours differ by T or more;
-        towards infinity every rank is (n + 1) / 2. May be traced and differentiated.
+        towards infinity every rank is (n + 1) / 2, except by odd-even networks and by bitonic ones of n not a power of
+        2, whose wiring mixes unevenly. May be traced and differentiated.
       axis: the axis of the list.
       descending: whether the largest score has rank 1.
       where: True at real items, in a shape that broadcasts to ``x``. Ranks are those among the real items.
