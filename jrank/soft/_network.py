@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jrank.arrays import sort_keys, take_last
+from jrank.arrays import sort_keys, sort_with_order, take_last
 from jrank.types import Array
 
 
@@ -140,7 +140,7 @@ class Passed(NamedTuple):
 
     Attributes:
       order: int32 [n], the items in the order in which they entered.
-      values: [size], the values as they came out, less the middle of the list, over 8.
+      values: [size], the values as they came out, less the median of the list, over 8.
       shares: [layers, size], the share that every place kept.
       wiring: the network.
     """
@@ -151,6 +151,12 @@ class Passed(NamedTuple):
     wiring: Wiring
 
 
+def _mix(kept: Array, v: Array, met: Array) -> Array:
+    """Return kept v + (1 - kept) met, exact where kept is 0 or 1, with the difference of the two as its slope."""
+    gap = met - v
+    return jnp.where(kept < 0.5, met - kept * gap, v + (1 - kept) * gap)
+
+
 def _pass(x: Array, temperature: Array, where: Array | None, wires: str, share: str) -> Passed:
     n = x.shape[0]
     wiring = WIRINGS[wires](n)
@@ -158,11 +164,11 @@ def _pass(x: Array, temperature: Array, where: Array | None, wires: str, share: 
     counts = jnp.ones(n, bool) if where is None else where
     order = sort_keys((~counts).astype(jnp.int32))[1]
     items = jnp.sum(counts, dtype=jnp.int32)
-    # Shares depend on differences alone: around 0 an offset costs no digits of what has been mixed, and an eighth of the
-    # largest floats has differences that are finite.
-    lowest, highest = (jnp.where(counts, x, jnp.asarray(a, x.dtype)) for a in (jnp.inf, -jnp.inf))
-    centre = lax.stop_gradient(jnp.min(lowest) / 2 + jnp.max(highest) / 2)
-    centred = jnp.where(counts, (x - centre) / 8, jnp.zeros_like(x))
+    # Shares depend on differences alone: around the median an offset costs no digits of what has been mixed, and an
+    # eighth of the largest floats has differences that are finite.
+    part = x / 8
+    median = take_last(sort_with_order(part, counts)[0], jnp.maximum(items - 1, 0)[None] // 2)
+    centred = jnp.where(counts, part - median, jnp.zeros_like(x))
     temperature = temperature / 8
     values = jnp.zeros(wiring.size, x.dtype).at[:n].set(take_last(centred, order))
 
@@ -170,12 +176,15 @@ def _pass(x: Array, temperature: Array, where: Array | None, wires: str, share: 
         other = wiring.partner(place, given[0])
         sign = jnp.where(place < other, 1, -1).astype(v.dtype)
         met = take_last(v, other)
-        # Clipped before the division: a quotient that overflows would make the gradient 0 * inf.
-        difference = jnp.clip(sign * (met - v), -1e6 * temperature, 1e6 * temperature)
-        kept = SHARES[share](difference / temperature)
+        difference = sign * (met - v)
+        # Where every comparator is hard to working precision its share is a constant: slopes of values that far apart
+        # may overflow, and are not multiplied by 0 but left out.
+        far = jnp.abs(difference) > temperature / float(jnp.finfo(x.dtype).eps)
+        near = jnp.where(far, jnp.zeros_like(difference), difference) / temperature
+        kept = jnp.where(far, (difference > 0).astype(x.dtype), SHARES[share](near))
         meets = (other != place) & (jnp.maximum(place, other) < items) & (given[1] <= items)
         kept = jnp.where(meets, kept, jnp.ones_like(kept))
-        return kept * v + (1 - kept) * met, kept
+        return _mix(kept, v, met), kept
 
     values, shares = lax.scan(layer, values, jnp.asarray(wiring.layers))
     return Passed(order, values, shares, wiring)
@@ -189,7 +198,7 @@ def _through(passed: Passed, v: Array, reverse: bool) -> Array:
         number, kept = given
         kept = kept.reshape(kept.shape + (1,) * (v.ndim - 1))
         met = v.at[passed.wiring.partner(place, number)].get(mode="promise_in_bounds")
-        return kept * v + (1 - kept) * met, None
+        return _mix(kept, v, met), None
 
     numbers = jnp.asarray(passed.wiring.layers[:, 0])
     return lax.scan(layer, v + 0 * passed.values[0], (numbers, passed.shares), reverse=reverse)[0]

@@ -144,7 +144,7 @@ def test_masks_infinite_and_missing_scores():
         np.testing.assert_array_equal(slope, 0)
 
 
-@pytest.mark.parametrize("fn", [soft.spearman, soft.kendall])
+@pytest.mark.parametrize("fn", [pytest.param(soft.spearman, marks=pytest.mark.slow), soft.kendall])
 def test_segments_are_lists_of_their_own(fn):
     ids = np.array([[2, 5, 2, 5, 5, 2, 2, 5, 7]] * 3)
     got = fn(X, Y, temperature=0.3, segments=ids, where=WHERE)
@@ -157,6 +157,7 @@ def test_segments_are_lists_of_their_own(fn):
     np.testing.assert_allclose(fn(X.T, Y.T, temperature=0.3, segments=ids.T, where=WHERE.T, axis=0).T, got, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_blocks_of_pairs_change_nothing(monkeypatch, x64):
     f = jax.value_and_grad(lambda v: jnp.sum(soft.kendall(v, Y, temperature=0.7)))
     want = f(jnp.asarray(X))

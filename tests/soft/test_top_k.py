@@ -87,9 +87,13 @@ def test_derivatives_of_masks(method, oracle, x64):
     np.testing.assert_allclose(hessian, oracle.differences(gradient, x), atol=1e-5)
 
 
-@pytest.mark.parametrize("method", _argsort.METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(m, marks=pytest.mark.slow if m.count("_") > m.count("odd_") else ()) for m in _argsort.METHODS],
+)
 def test_argsort(method):
-    p = soft.argsort(X, method=method, temperature=1e-5)
+    # The shares of some comparators tend to 1 no faster than the inverse of the difference.
+    p = soft.argsort(X, method=method, temperature=1e-8)
     np.testing.assert_allclose(p, np.eye(9)[np.argsort(X)], atol=1e-6)
     p = soft.argsort(X, method=method, temperature=0.4, descending=True)
     np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-5)
