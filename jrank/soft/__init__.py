@@ -24,8 +24,8 @@ Array([2., 4., 1.], dtype=float32)
 from jrank.soft._argmax import argmax, argmin, max, min
 from jrank.soft._argsort import argsort, top_k
 from jrank.soft._correlation import kendall, spearman
-from jrank.soft._isotonic import isotonic
 from jrank.soft._diagnosis import Diagnosis, diagnose, suggest_temperature
+from jrank.soft._isotonic import isotonic
 from jrank.soft._perturbed import Noise, perturbed
 from jrank.soft._projection import projection_capped_simplex, projection_permutahedron
 from jrank.soft._rank import rank
