@@ -21,7 +21,12 @@ CORE = (
     "tokenizers",
     "onnxruntime",
 )
-EXTRAS = {"export": ("jax2onnx", "onnx"), "http": ("starlette", "uvicorn"), "plot": ("matplotlib",)}
+EXTRAS = {
+    "ann": ("faiss-cpu",),
+    "export": ("jax2onnx", "onnx"),
+    "http": ("starlette", "uvicorn"),
+    "plot": ("matplotlib",),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -29,6 +29,7 @@ What they find is fused by ``jrank.fusion`` and reranked by ``jrank.maxsim`` or 
 search that needs it, so lexical search starts at once.
 """
 
+from jrank.retrieval._ann import ANNIndex
 from jrank.retrieval._bm25 import BM25Index
 from jrank.retrieval._dense import DenseIndex
 from jrank.retrieval._expansion import expand_queries
@@ -42,6 +43,7 @@ from jrank.retrieval._sparse import SparseIndex, SparseVector
 from jrank.retrieval._tfidf import TfidfIndex
 
 __all__ = [
+    "ANNIndex",
     "BM25Index",
     "DenseIndex",
     "Field",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jrank.errors import RetrieveError
+from jrank.retrieval._ann import ANNIndex
 from jrank.retrieval._bm25 import BM25Index
 from jrank.retrieval._dense import DenseIndex
 from jrank.retrieval._likelihood import QueryLikelihoodIndex
@@ -18,7 +19,7 @@ __all__ = ["KINDS", "load_index"]
 # What the manifest says -> the class. A new index is one file and one line.
 KINDS: dict[str, Callable[..., Any]] = {
     index.kind: index
-    for index in (BM25Index, TfidfIndex, QueryLikelihoodIndex, SparseIndex, DenseIndex, MultiVectorIndex)
+    for index in (BM25Index, TfidfIndex, QueryLikelihoodIndex, SparseIndex, DenseIndex, MultiVectorIndex, ANNIndex)
 }
 
 

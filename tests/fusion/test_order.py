@@ -1,4 +1,4 @@
-"""Fused arrays in order, and the quick ways of fusing whole ranks and runs entry by entry: equal to the general ones."""
+"""Fused arrays in order; whole ranks by a table and runs entry by entry are equal to the general way."""
 
 import jax
 import jax.numpy as jnp

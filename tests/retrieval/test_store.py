@@ -1,8 +1,12 @@
 """Indexes on disk: the same after loading, whole or not at all, and every damage is found."""
 
 import json
+import os
 import pathlib
 import pickle
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -231,3 +235,27 @@ def test_strings_come_back(tmp_path):
         assert parameters == {"x": 1}
     with pytest.raises(RetrieveError, match="64 bits"):
         strings_to_arrays("names", [2**70])
+
+
+def test_a_killed_save_leaves_the_old_index(tmp_path):
+    lexical().save(tmp_path / "index")
+    code = (
+        "import os, signal, sys, numpy as np\n"
+        "from jrank.retrieval import BM25Index\n"
+        "index = BM25Index.load(sys.argv[1])\n"
+        "index.add(['one more'], ids=['m'])\n"
+        "save, calls = np.save, []\n"
+        "def killing(*a, **k):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) == int(sys.argv[2]): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return save(*a, **k)\n"
+        "np.save = killing\n"
+        "index.save(sys.argv[1])\n"
+    )
+    for call in ("1", "4"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "index"), call],
+            env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).resolve().parents[2])},
+        )
+        assert done.returncode == -signal.SIGKILL
+        same(BM25Index.load(tmp_path / "index"), lexical(), QUERIES)
