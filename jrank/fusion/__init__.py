@@ -38,6 +38,7 @@ from jrank.fusion._diversify import dpp, mmr, tune_lambda
 from jrank.fusion._explain import Agreement, Explanation, Source, attribute, consensus, explain
 from jrank.fusion._fit import Fitted, fit
 from jrank.fusion._fuse import fuse
+from jrank.fusion._grades import grade
 from jrank.fusion._methods import PRESETS, list_methods
 from jrank.fusion._normalize import normalize
 from jrank.fusion._order import order
@@ -82,6 +83,7 @@ __all__ = [
     "explain",
     "fit",
     "fuse",
+    "grade",
     "isr",
     "list_methods",
     "log_isr",

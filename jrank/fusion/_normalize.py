@@ -130,6 +130,8 @@ Norm = Callable[..., tuple[Any, Any]]
 # Name -> normalisation. A new one is one function and one line.
 NORMALIZATIONS: dict[str, Norm] = {
     "min_max": min_max,
+    "min_max_half": partial(min_max, constant=0.5),
+    "min_max_one": partial(min_max, constant=1.0),
     "min_max_inverted": min_max_inverted,
     "max": maximum,
     "sum": total,
@@ -183,7 +185,8 @@ def normalize(
     Args:
       scores: any real scores; -inf and NaN mean that the run lacks the document.
       where: True where the run holds the document.
-      norm: "min_max" (0 to 1), "min_max_inverted" (for distances), "max", "sum", "zmuv" (mean 0, variance 1),
+      norm: "min_max" (0 to 1), "min_max_half" and "min_max_one" (the same, and 0.5 or 1 where all scores are equal, the
+        latter as Weaviate has it), "min_max_inverted" (for distances), "max", "sum", "zmuv" (mean 0, variance 1),
         "zmuv_clipped" (the same within -3 to 3), "dbsf" (mean ± 3 deviations to 0 to 1), "rank", "borda", "l2",
         "sigmoid", "quantile", or None.
 
