@@ -18,7 +18,7 @@ from jaxtyping import Real, Shaped
 
 from jrank.arrays import as_array, as_floating
 from jrank.errors import SoftError
-from jrank.soft._arguments import check_mask, choose, work_dtype
+from jrank.soft._arguments import check_mask, work_dtype
 from jrank.types import Array, ArrayLike
 
 __all__ = ["NOISES", "Noise", "perturbed"]
@@ -150,7 +150,10 @@ def perturbed(
     if block is not None and block < 1:
         raise SoftError(f"block is {block}, expected at least 1", reason="invalid_parameter")
     if isinstance(noise, str):
-        choose({name: entry.sample for name, entry in NOISES.items()}, noise, "perturbed")
+        if noise not in NOISES:
+            raise SoftError(
+                f"noise is {noise!r}, expected {', '.join(map(repr, NOISES))} or a soft.Noise", reason="unknown_method"
+            )
         noise = NOISES[noise]
     options = {"samples": num_samples, "noise": noise, "block": block}
 

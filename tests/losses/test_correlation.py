@@ -51,7 +51,7 @@ def oracle_differences():
     return differences
 
 
-@both
+@pytest.mark.parametrize("loss", [L.kendall_loss, pytest.param(L.spearman_loss, marks=pytest.mark.slow)])
 def test_segments_are_lists(loss):
     ids = np.array([[1, 1, 0, 1, 0, 0, 1, 0]] * 3)
     got = loss(S, Y, segments=ids, where=WHERE, reduce_fn=None, temperature=0.5)

@@ -63,7 +63,7 @@ def test_gradient_share_and_softness(oracle, x64):
     np.testing.assert_allclose(got.softness, np.abs(ranks - hard).mean() / np.abs(hard - 6.5).mean(), rtol=1e-9)
 
 
-@pytest.mark.parametrize("method", ["l2", "laplace"])
+@pytest.mark.parametrize("method", ["laplace", pytest.param("l2", marks=pytest.mark.slow)])
 def test_both_ends_of_the_temperature(method):
     fn = jax.jit(lambda t: soft.diagnose(X, method=method, temperature=t, where=WHERE))
     cold, hot = fn(1e-7), fn(1e4)

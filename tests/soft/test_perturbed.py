@@ -117,7 +117,7 @@ def test_errors(unchecked):
         soft.perturbed(jnp.max, num_samples=0)
     with pytest.raises(SoftError, match="sigma is 0, expected a number > 0"):
         soft.perturbed(jnp.max, sigma=0)
-    with pytest.raises(SoftError, match="perturbed has no method 'gauss'"):
+    with pytest.raises(SoftError, match="noise is 'gauss', expected 'gumbel', 'normal' or a soft"):
         soft.perturbed(jnp.max, noise="gauss")
     with pytest.raises(SoftError, match="single number"):
         soft.perturbed(jnp.max)(jnp.float32(1), key=jax.random.key(0))
