@@ -107,4 +107,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     fused = fusion.fuse(runs, method=method, preset=preset, queries=args.queries, depth=args.depth, **options)
     write_run(fused.top_k(args.top_k) if args.top_k else fused, args.out, args.format)
+    for finding in fusion.validate(runs):
+        if finding.kind in ("missing_queries", "no_shared_documents"):
+            sys.stderr.write(f"{finding}\n")
     return 0

@@ -58,11 +58,13 @@ from jrank.fusion._scores import (
 )
 from jrank.fusion._stages import blend, refine
 from jrank.fusion._trained import bayesfuse, mapfuse, posfuse, probfuse, segfuse, slidefuse
+from jrank.fusion._validate import Finding, validate
 
 __all__ = [
     "PRESETS",
     "Agreement",
     "Explanation",
+    "Finding",
     "Fitted",
     "Source",
     "attribute",
@@ -102,5 +104,6 @@ __all__ = [
     "slidefuse",
     "standardized",
     "tune_lambda",
+    "validate",
     "wmnz",
 ]

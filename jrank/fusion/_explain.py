@@ -13,7 +13,7 @@ from jrank.fusion._methods import resolve_method
 from jrank.fusion._normalize import normalize
 from jrank.runs import Run
 
-__all__ = ["Agreement", "Explanation", "Source", "attribute", "consensus", "explain"]
+__all__ = ["Agreement", "Explanation", "Source", "attribute", "consensus", "explain", "run_names"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,13 @@ class Explanation:
         return f"{self.rank}. {self.id} {self.score:.4g} ({'; '.join(parts)})"
 
 
-def _names(runs: Any, listed: list[Run]) -> list[str]:
+def run_names(runs: Any, listed: list[Run]) -> list[str]:
+    """Return what each run is called.
+
+    Args:
+      runs: what the user handed in.
+      listed: the same as a list of runs.
+    """
     if isinstance(runs, Mapping):
         return [str(name) for name in runs]
     names = [run.name or f"run {i}" for i, run in enumerate(listed, 1)]
@@ -102,7 +108,7 @@ def explain(
     """
     found, params = resolve_method(method, dict(options or {}), preset)
     listed = as_runs(runs)
-    names = _names(runs, listed)
+    names = run_names(runs, listed)
     if not any(query in run for run in listed):
         raise FusionError(f"no run holds the query {query!r}", reason="invalid_run", hint="check the id")
     aligned = align([Run({query: run[query]} if query in run else {}) for run in listed])
@@ -190,7 +196,7 @@ def consensus(
     (['b'], {'bm25': ['a'], 'dense': ['c']})
     """
     listed = as_runs(runs)
-    names = _names(runs, listed)
+    names = run_names(runs, listed)
     if not any(query in run for run in listed):
         raise FusionError(f"no run holds the query {query!r}", reason="invalid_run", hint="check the id")
     aligned = align([Run({query: run[query]} if query in run else {}) for run in listed], depth=depth, by_id=True)
@@ -235,7 +241,7 @@ def attribute(
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise FusionError(f"k is {k!r}, expected an integer of at least 1", reason="invalid_config")
     listed = as_runs(runs)
-    names = _names(runs, listed)
+    names = run_names(runs, listed)
     fused = fused if isinstance(fused, Run) else Run(fused)
     counts = {name: {"held": 0.0, "top": 0.0, "only": 0.0} for name in names}
     total = 0

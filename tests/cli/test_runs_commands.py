@@ -91,7 +91,7 @@ def test_fuse(folder, capsys):
         capsys, "fuse", "good.trec", "poor.json.gz", "--method", "comb_sum", "--option", "norm=none", "--top-k", "2"
     )
     assert Run.parse(out) == fusion.fuse([GOOD, POOR], method="comb_sum", norm=None).top_k(2)
-    assert err == ""
+    assert err == "poor: 1 query of the others missing: documents get nothing from this run there\n"
     out, _ = call(capsys, "fuse", "good.trec", "poor.json.gz", "--preset", "qdrant", "--format", "json")
     assert Run.parse(out) == fusion.fuse([GOOD, POOR], preset="qdrant")
     assert "rrf  (presets: ranx" in call(capsys, "fuse", "--list")[0]
