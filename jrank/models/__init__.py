@@ -25,6 +25,7 @@ from jrank.models._cross_encoder import CrossEncoder
 from jrank.models._families import FAMILIES, config_from
 from jrank.models._functions import encode, init_params, logits, pool_hidden, validate_inputs
 from jrank.models._mlp import MLPRanker, RankerConfig
+from jrank.models._multi_vector import MultiVectorEncoder, token_vectors
 from jrank.models._text_encoder import TextEncoder
 from jrank.models._weights import DEFAULT_MODEL, find_weights
 
@@ -35,6 +36,7 @@ __all__ = [
     "CrossEncoder",
     "EncoderConfig",
     "MLPRanker",
+    "MultiVectorEncoder",
     "RankerConfig",
     "TextEncoder",
     "config_from",
@@ -45,6 +47,7 @@ __all__ = [
     "pool_hidden",
     "read_checkpoint",
     "read_config",
+    "token_vectors",
     "validate_inputs",
     "write_checkpoint",
 ]

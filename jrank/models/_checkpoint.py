@@ -95,6 +95,7 @@ def read_checkpoint(
     parts: Iterable[str] = ("encoder", "pooler"),
     num_labels: int | None = None,
     seed: int = 0,
+    ignored: tuple[str, ...] = (),
 ) -> Checkpoint:
     """Read a model from a Hugging Face directory.
 
@@ -104,6 +105,7 @@ def read_checkpoint(
         has none and "head" is asked for; a pooler without a head is read if it is there.
       num_labels: outputs of the head; None for those of the checkpoint, or 1 where it has no head.
       seed: of new weights.
+      ignored: beginnings of the names of tensors that belong to something else.
 
     Returns:
       The model.
@@ -120,7 +122,8 @@ def read_checkpoint(
     raw = read_config(directory)
     config = config_from(raw)
     family = family_of(config)
-    stored = _canonical(read_tensors(directory), family, config)
+    tensors = {name: array for name, array in read_tensors(directory).items() if not name.startswith(ignored)}
+    stored = _canonical(tensors, family, config)
     config = config.with_labels(_labels(config, family, stored, num_labels)) if "head" in wanted else config
     params, new = _assemble(directory, family, config, stored, wanted, seed)
     return Checkpoint(config, params, raw, read_assets(directory), new)

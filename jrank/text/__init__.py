@@ -24,6 +24,7 @@ Nothing here imports jax.
 """
 
 from jrank.text._analyzers import ENGLISH_STOP_WORDS, Analyzer, EncodedTexts, TokenizerAnalyzer, encode_texts
+from jrank.text._multi_vector import MultiVectorRules, TokenRules
 from jrank.text._pairs import Encoded, PairTokenizer
 
 __all__ = [
@@ -31,7 +32,9 @@ __all__ = [
     "Analyzer",
     "Encoded",
     "EncodedTexts",
+    "MultiVectorRules",
     "PairTokenizer",
+    "TokenRules",
     "TokenizerAnalyzer",
     "encode_texts",
 ]

@@ -17,6 +17,7 @@ from jrank.training._cross_encoder import fit_cross_encoder
 from jrank.training._features import list_zscores
 from jrank.training._history import Best, FitResult, History
 from jrank.training._loop import epoch_order, fit
+from jrank.training._multi_vector import fit_multi_vector
 from jrank.training._negatives import mine_negatives
 from jrank.training._objectives import loss_names, named_loss
 from jrank.training._ranker import fit_ranker
@@ -30,6 +31,7 @@ __all__ = [
     "epoch_order",
     "fit",
     "fit_cross_encoder",
+    "fit_multi_vector",
     "fit_ranker",
     "list_zscores",
     "loss_names",

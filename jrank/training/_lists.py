@@ -11,7 +11,7 @@ import numpy as np
 from jrank.errors import TrainError
 from jrank.training._loop import epoch_order
 
-__all__ = ["TextLists", "encode_lists", "epoch_batches", "gather", "length_widths", "widths_of"]
+__all__ = ["TextLists", "check_lists", "encode_lists", "epoch_batches", "gather", "length_widths", "widths_of"]
 
 # Matrix products of whole vector registers; a finer step would only bring more shapes.
 STEP = 16
@@ -79,28 +79,46 @@ def encode_lists(
       TrainError: there is no list, or one is empty, of unequal lengths, or has a label that is not a finite number.
       TypeError: an item is not a list of that form.
     """
-    pairs: list[tuple[str, str]] = []
-    labels: list[float] = []
-    first = [0]
-    for number, item in enumerate(lists):
-        query, documents, grades = _checked(item, f"{name}[{number}]")
-        chosen: Sequence[int] = range(len(documents))
-        if list_size is not None and len(documents) > list_size:
-            chosen = sorted(sorted(chosen, key=lambda i: -grades[i])[:list_size])
-        pairs += [(query, documents[i]) for i in chosen]
-        labels += [grades[i] for i in chosen]
-        first.append(len(pairs))
-    if not pairs:
-        raise TrainError(f"{name} holds no list", reason="empty_input")
+    chosen = check_lists(lists, list_size=list_size, name=name)
+    pairs = [(query, document) for query, documents, _ in chosen for document in documents]
+    labels = [grade for _, _, grades in chosen for grade in grades]
+    first = np.cumsum([0, *(len(documents) for _, documents, _ in chosen)])
     encoded = tokenizer.encode_pairs(pairs, max_length=max_length)
     return TextLists(
         ids=np.concatenate(encoded.ids).astype(np.int32),
         types=np.concatenate(encoded.type_ids).astype(np.int32),
         starts=np.concatenate([[0], np.cumsum(encoded.lengths)]).astype(np.int64),
-        first=np.array(first, np.int64),
+        first=first.astype(np.int64),
         labels=np.array(labels, np.float32),
         pad_id=int(tokenizer.pad_id),
     )
+
+
+def check_lists(lists: Iterable[Any], *, list_size: int | None, name: str) -> list[tuple[str, list[str], list[float]]]:
+    """Check lists, and keep the best of long ones.
+
+    Args:
+      lists: ``(query, documents, labels)``.
+      list_size: most documents of a list; those with the largest labels stay, in their order. None keeps all.
+      name: what messages call the lists.
+
+    Returns:
+      The lists.
+
+    Raises:
+      TrainError: there is no list, or one is empty, of unequal lengths, or has a label that is not a finite number.
+      TypeError: an item is not a list of that form.
+    """
+    checked = []
+    for number, item in enumerate(lists):
+        query, documents, grades = _checked(item, f"{name}[{number}]")
+        chosen: Sequence[int] = range(len(documents))
+        if list_size is not None and len(documents) > list_size:
+            chosen = sorted(sorted(chosen, key=lambda i: -grades[i])[:list_size])
+        checked.append((query, [documents[i] for i in chosen], [grades[i] for i in chosen]))
+    if not checked:
+        raise TrainError(f"{name} holds no list", reason="empty_input")
+    return checked
 
 
 def _checked(item: Any, name: str) -> tuple[str, Sequence[str], list[float]]:
