@@ -18,6 +18,7 @@ Gradients are those of JAX. What stands at a masked place never matters, and its
  [-0.366  0.366  0.   ]]
 """
 
+from jrank.losses import unbiased
 from jrank.losses._building_blocks import compute_pairs, normalize_probabilities, safe_reduce
 from jrank.losses._calibrated import calibrated_softmax_loss, ordinal_loss
 from jrank.losses._contrastive import contrastive_loss, info_nce_loss
@@ -105,5 +106,6 @@ __all__ = [
     "smooth_ap_loss",
     "softmax_loss",
     "spearman_loss",
+    "unbiased",
     "unique_softmax_loss",
 ]

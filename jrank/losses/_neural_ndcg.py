@@ -211,10 +211,12 @@ def pirank_loss(
     best = ideal_dcg(gains, lists, topn=topn, discount_fn=discount_fn)
     scale = jnp.asarray(temperature, s.dtype)
     k = lists.size if topn is None else min(topn, lists.size)
-    width = max(2, round(lists.size ** (1 / depth)))
     mask = lists.where
-    while depth > 1 and s.shape[-1] > max(width, k + 1):
-        s, y, mask = _merge(s, y, mask, width if s.shape[-1] == lists.size else width * k, k, scale, straight_through)
+    # Parts of at least 2 k items: each level then leaves about half of them, or fewer.
+    size = max(2 * k, round(lists.size ** (1 / depth)))
+    while depth > 1 and s.shape[-1] > size:
+        s, y, mask = _merge(s, y, mask, size, k, scale, straight_through)
+        size = max(2 * k, round(lists.size ** (1 / depth)) * k)
     order = SoftOrder.of(s, Lists.of(mask, None, s.shape))
     (sorted_labels,) = order.apply((y,), scale, k, straight_through)
     counts = (

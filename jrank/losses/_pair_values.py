@@ -11,6 +11,8 @@ from jrank.arrays import as_floating, reduce_values
 from jrank.errors import LearnError
 from jrank.losses._elementary import logistic_parts
 from jrank.losses._lambda_form import dense_weights, pair_form, pair_mask
+from jrank.losses._pair_sampled import sampled_sums
+from jrank.losses._pair_sorted import SortedSums, sorted_hinge, sorted_quantile
 from jrank.losses._pairs import PairLoss, count_pairs, finite_scores, pair_sums, without_bound
 from jrank.metrics._lists import Fn, Lists, finish, prepare
 from jrank.types import Array
@@ -28,7 +30,8 @@ __all__ = [
     "quantile",
 ]
 
-Method = Literal["auto", "blocked", "dense"]
+Method = Literal["auto", "blocked", "dense", "sorted", "sampled"]
+METHODS = ("auto", "blocked", "dense", "sorted", "sampled")
 Normalize = Literal["pairs", "list"]
 
 
@@ -64,9 +67,15 @@ SOFT_ZERO_ONE = PairLoss(_soft_zero_one)
 MSE = PairLoss(_mse, "symmetric")
 
 
+QUANTILES: dict[PairLoss, SortedSums] = {}
+
+
 @functools.cache
 def quantile(tau: float, squared: bool) -> PairLoss:
-    return PairLoss(functools.partial(_qr, tau, squared))
+    loss = PairLoss(functools.partial(_qr, tau, squared))
+    if not squared:
+        QUANTILES[loss] = sorted_quantile(tau)
+    return loss
 
 
 def _options(normalize: str, method: str) -> None:
@@ -81,8 +90,8 @@ def check_method(method: str) -> None:
     Args:
       method: what the user said.
     """
-    if method not in ("auto", "blocked", "dense"):
-        raise LearnError(f"method is {method!r}, 'auto', 'blocked' or 'dense' was expected", reason="invalid_parameter")
+    if method not in METHODS:
+        raise LearnError(f"method is {method!r}, one of {METHODS} was expected", reason="invalid_parameter")
 
 
 def _matrix(loss: Any, s: Array, y: Array, w: Array | None, lists: Lists, lam: Array | None) -> tuple[Array, Array]:
@@ -122,24 +131,28 @@ def pairwise_value(
     normalize: str,
     method: str,
     pairs: bool,
+    key: Array | None = None,
+    num_pairs: int = 4096,
 ) -> Array:
     _options(normalize, method)
     dtype = as_floating(scores, "scores").dtype
     s, y, w, lists = prepare(scores, labels, where, segments, weights)
     by_pairs = pairs or (normalize == "pairs" and reduce_fn not in (None, jnp.mean, jnp.sum))
     if by_pairs:
-        _refuse_blocked(method)
+        _only_dense(method)
         values, counts = _matrix(loss, s, y, w, lists, _dense_lambda(lambdaweight_fn, s, y, w, lists, segments))
         flat = (*s.shape[:-1], s.shape[-1] ** 2)
         return reduce_values(values.reshape(flat), counts.reshape(flat), None if pairs else reduce_fn).astype(dtype)
-    total, number = pair_totals(loss, s, y, w, lists, segments, lambdaweight_fn, method, gain_weights=w)
+    total, number = pair_totals(
+        loss, s, y, w, lists, segments, lambdaweight_fn, method, gain_weights=w, key=key, num_pairs=num_pairs
+    )
     return _reduce(total, number, lists, reduce_fn, normalize).astype(dtype)
 
 
-def _refuse_blocked(method: str) -> None:
-    if method == "blocked":
+def _only_dense(method: str) -> None:
+    if method not in ("auto", "dense"):
         raise LearnError(
-            "method 'blocked' needs a loss and a lambda weight of jrank, and a reduction by jnp.mean, jnp.sum or None",
+            f"method {method!r} needs a loss and a lambda weight of jrank, and jnp.mean, jnp.sum or None as reduce_fn",
             reason="invalid_parameter",
             hint="use method='auto'",
         )
@@ -160,6 +173,8 @@ def pair_totals(
     method: str,
     *,
     gain_weights: Array | None = None,
+    key: Array | None = None,
+    num_pairs: int = 4096,
 ) -> tuple[Array, Array]:
     """Sum a pair loss over the pairs of each list, in the form that a method names; and count these pairs.
 
@@ -173,10 +188,12 @@ def pair_totals(
       lambdaweight_fn: a lambda weight, or None.
       method: one of ``Method``.
       gain_weights: the weights of items that the lambda weight is given, or None.
+      key: a random key for "sampled".
+      num_pairs: how many pairs "sampled" draws.
     """
     form = None if lambdaweight_fn is None else pair_form(lambdaweight_fn)
     if not isinstance(loss, PairLoss) or (lambdaweight_fn is not None and form is None):
-        _refuse_blocked(method)
+        _only_dense(method)
         method = "dense"
     if method == "dense":
         values, counts = _matrix(
@@ -185,10 +202,40 @@ def pair_totals(
         total, number = (lists.sum(jnp.sum(x.astype(s.dtype), axis=-1)) for x in (values, counts))
         return total, number
     number = count_pairs(loss, y, lists)
-    if loss is MSE and form is None and method == "auto":
-        return _mse_sums(s, y, w, lists), number
+    if method in ("auto", "sorted"):
+        quick = None if form is not None else _sorted_form(loss, s.shape[-1] if method == "auto" else None)
+        if quick is not None:
+            return quick(s, y, w, lists), number
+        if method == "sorted":
+            raise LearnError(
+                "method 'sorted' is for the hinge, quantile and squared losses, without lambda weights",
+                reason="invalid_parameter",
+                hint="use method='auto'",
+            )
     features, pair_weights = ((), None) if form is None else form(s, y, gain_weights, lists, segments)
-    return pair_sums(loss, s, y, lists, w, pair_weights, lax.stop_gradient(features)), number
+    features = lax.stop_gradient(features)
+    if method == "sampled":
+        if key is None or num_pairs < 1:
+            raise LearnError(
+                "method 'sampled' needs a key and at least one pair",
+                reason="invalid_parameter",
+                hint="pass key=jax.random.key(step), a new one in every step",
+            )
+        return sampled_sums(loss, s, y, w, lists, pair_weights, features, key, num_pairs), number
+    return pair_sums(loss, s, y, lists, w, pair_weights, features), number
+
+
+# From this many items on, sorting is quicker than visiting all pairs.
+SORT_FROM = 1 << 14
+
+
+def _sorted_form(loss: PairLoss, size: int | None) -> SortedSums | None:
+    """The sum of a pair loss that visits no pair, if there is one, and if it is quicker at this size."""
+    if loss is MSE:
+        return _mse_sums
+    if size is not None and size < SORT_FROM:
+        return None
+    return sorted_hinge if loss is HINGE else QUANTILES.get(loss)
 
 
 def _reduce(total: Array, number: Array, lists: Lists, reduce_fn: Fn | None, normalize: str) -> Array:

@@ -19,7 +19,16 @@ from jrank.arrays import ordered_key, segment_sum, take_last
 from jrank.metrics._lists import Lists, iota_like
 from jrank.types import Array
 
-__all__ = ["PairLoss", "PairWeights", "count_pairs", "finite_scores", "pair_sums", "without_bound"]
+__all__ = [
+    "PairLoss",
+    "PairWeights",
+    "count_pairs",
+    "finite_scores",
+    "label_order",
+    "pair_sums",
+    "pairs_after",
+    "without_bound",
+]
 
 TILE_ITEMS = 1 << 19
 
@@ -77,8 +86,16 @@ class PairWeights:
     fn: Callable[[tuple[Array, ...], tuple[Array, ...]], Array]
 
 
-def _label_order(labels: Array, lists: Lists) -> tuple[Array, Array, Array | None]:
-    """Sort by list, then by descending label, masked items last: the order, the label keys and the lists."""
+def label_order(labels: Array, lists: Lists) -> tuple[Array, Array, Array | None]:
+    """Sort by list, then by descending label, masked items last.
+
+    Args:
+      labels: ``[..., n]``.
+      lists: the lists.
+
+    Returns:
+      The order, the sorted label keys, and the sorted lists or None.
+    """
     key = ~ordered_key(labels)
     if lists.where is not None:
         key = jnp.where(lists.where, key, jnp.asarray(jnp.iinfo(key.dtype).max, key.dtype))
@@ -89,6 +106,49 @@ def _label_order(labels: Array, lists: Lists) -> tuple[Array, Array, Array | Non
     slot = lists.slot if lists.where is None else jnp.where(lists.where, lists.slot, last)
     slot, key, order = lax.sort((slot, key, iota_like(key)), dimension=-1, num_keys=2, is_stable=True)
     return order, key, slot
+
+
+def pairs_after(loss: PairLoss, order: Array, key: Array, slot: Array | None, lists: Lists) -> tuple[Array, Array]:
+    """Which items each item is the first of a pair with, in the order of the labels: from where, and how many.
+
+    Args:
+      loss: the pair loss.
+      order: what ``label_order`` returns.
+      key: the same.
+      slot: the same.
+      lists: the lists, in the order of the input.
+
+    Returns:
+      The first place, int32, and a floating count, 0 for masked items; for pairs in both directions the item itself is
+      among them.
+    """
+    place = iota_like(order)
+    n = order.shape[-1]
+    end = jnp.asarray(n, jnp.int32)
+
+    def last_of(change: Array) -> Array:
+        closing = jnp.concatenate([change, jnp.ones_like(place[..., :1], bool)], axis=-1)[..., :n]
+        return lax.cummin(jnp.where(closing, place, end), axis=place.ndim - 1, reverse=True)
+
+    change = key[..., 1:] != key[..., :-1]
+    begin = jnp.zeros_like(place)
+    if slot is not None:
+        new_list = slot[..., 1:] != slot[..., :-1]
+        change |= new_list
+        final = last_of(new_list)
+        fresh = jnp.concatenate([jnp.ones_like(place[..., :1], bool), new_list], axis=-1)[..., :n]
+        begin = lax.cummax(jnp.where(fresh, place, begin), axis=place.ndim - 1)
+    elif lists.where is not None:
+        final = jnp.broadcast_to(jnp.sum(lists.where, axis=-1, keepdims=True, dtype=jnp.int32) - 1, place.shape)
+    else:
+        final = jnp.broadcast_to(end - 1, place.shape)
+    if loss.ordered:
+        # Items of a list that come after the last item with the same label have a smaller label.
+        begin = last_of(change) + 1
+    count = final + 1 - begin - (1 if loss.pairs == "all" else 0)
+    if lists.where is not None:
+        count = jnp.where(take_last(lists.where, order), count, jnp.zeros_like(count))
+    return begin, jnp.maximum(count, jnp.zeros_like(count)).astype(jnp.result_type(float))
 
 
 def count_pairs(loss: PairLoss, labels: Array, lists: Lists) -> Array:
@@ -107,26 +167,9 @@ def count_pairs(loss: PairLoss, labels: Array, lists: Lists) -> Array:
     if not loss.ordered:
         one = lists.sum(jnp.ones_like(labels))
         return one * one if loss.pairs == "symmetric" else one * (one - 1)
-    order, key, slot = _label_order(labels, lists)
-    # Items of a list that come after the last item with the same label have a smaller label.
-    place = iota_like(order)
-    end = jnp.asarray(order.shape[-1], jnp.int32)
-
-    def last_of(change: Array) -> Array:
-        closing = jnp.concatenate([change, jnp.ones_like(place[..., :1], bool)], axis=-1)[..., : order.shape[-1]]
-        return lax.cummin(jnp.where(closing, place, end), axis=place.ndim - 1, reverse=True)
-
-    change = key[..., 1:] != key[..., :-1]
-    if slot is not None:
-        new_list = slot[..., 1:] != slot[..., :-1]
-        change |= new_list
-        final = last_of(new_list)
-    elif lists.where is not None:
-        final = jnp.sum(lists.where, axis=-1, keepdims=True, dtype=jnp.int32) - 1
-    else:
-        final = end - 1
-    later = (final - last_of(change)).astype(labels.dtype)
-    return lists.take(order).sum(later)
+    order, key, slot = label_order(labels, lists)
+    _, count = pairs_after(loss, order, key, slot, lists)
+    return lists.take(order).sum(count.astype(labels.dtype))
 
 
 def pair_sums(
@@ -154,7 +197,7 @@ def pair_sums(
 
     Cost: O(n²) time, O(n) memory beside one tile; with segments O(n m) time for lists of at most m items.
     """
-    order, key, slot = _label_order(labels, lists)
+    order, key, slot = label_order(labels, lists)
     if not loss.ordered:
         key = iota_like(order).astype(key.dtype)
 

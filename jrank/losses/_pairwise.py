@@ -29,6 +29,8 @@ def pairwise_hinge_loss(
     reduce_fn: Fn | None = jnp.mean,
     normalize: Normalize = "pairs",
     method: Method = "auto",
+    key: Array | None = None,
+    num_pairs: int = 4096,
     pairs: bool = False,
 ) -> Float[Array, "..."]:
     r"""Pairwise hinge loss: each pair shall be a score of 1 apart.
@@ -47,7 +49,11 @@ def pairwise_hinge_loss(
         of all pairs, ``[..., n * n]``, and their mask, as in Rax, or with one value per list if ``normalize="list"``.
       normalize: "pairs": the mean is over the pairs of all lists, so that long lists count more, and None gives the sum
         over the pairs of each list. "list": each list has the mean over its own pairs.
-      method: "blocked" works tile by tile, "dense" on all pairs at once, "auto" chooses the first where it can.
+      method: "blocked" works tile by tile, "dense" on all pairs at once, "sorted" visits no pair (hinge, quantile and
+        squared losses without lambda weights), "sampled" draws pairs. "auto" is exact, and sorts where that is
+        quicker.
+      key: a random key for "sampled", a new one in every step.
+      num_pairs: how many pairs of each row "sampled" draws; value and gradient are estimates without bias.
       pairs: whether to return the losses of all pairs, ``[..., n * n]`` row by row, 0 for those that do not count.
 
     Returns:
@@ -59,8 +65,9 @@ def pairwise_hinge_loss(
     Numerics: a first item with score -inf costs +inf against any that was retrieved; a second one costs nothing. +inf
     counts as the largest finite
       number. The slope at the kink is 0. Half types are accumulated in float32.
-    Cost: O(n²) time, O(n) memory beside one tile; with segments O(n m) time for lists of at most m items. "dense" holds
-      [n, n].
+    Cost: O(n log n log L) time for L different labels and O(n) memory by sorting, which "auto" does from 16,384 items on;
+      else O(n²) time, O(n) memory beside one tile; with segments O(n m) time for lists of at most m items. "dense"
+      holds [n, n].
     References: Herbrich, Graepel and Obermayer 1999, "Support vector learning for ordinal regression".
 
     >>> print(f"{pairwise_hinge_loss(jnp.array([2.0, 1.0, 3.0, 0.5]), jnp.array([2.0, 0.0, 1.0, 0.0])):.4f}")
@@ -78,6 +85,8 @@ def pairwise_hinge_loss(
         normalize,
         method,
         pairs,
+        key,
+        num_pairs,
     )
 
 
@@ -92,6 +101,8 @@ def pairwise_logistic_loss(
     reduce_fn: Fn | None = jnp.mean,
     normalize: Normalize = "pairs",
     method: Method = "auto",
+    key: Array | None = None,
+    num_pairs: int = 4096,
     pairs: bool = False,
 ) -> Float[Array, "..."]:
     r"""Pairwise logistic loss (RankNet): the surprise at each pair that is to be in this order.
@@ -110,7 +121,11 @@ def pairwise_logistic_loss(
         of all pairs, ``[..., n * n]``, and their mask, as in Rax, or with one value per list if ``normalize="list"``.
       normalize: "pairs": the mean is over the pairs of all lists, so that long lists count more, and None gives the sum
         over the pairs of each list. "list": each list has the mean over its own pairs.
-      method: "blocked" works tile by tile, "dense" on all pairs at once, "auto" chooses the first where it can.
+      method: "blocked" works tile by tile, "dense" on all pairs at once, "sorted" visits no pair (hinge, quantile and
+        squared losses without lambda weights), "sampled" draws pairs. "auto" is exact, and sorts where that is
+        quicker.
+      key: a random key for "sampled", a new one in every step.
+      num_pairs: how many pairs of each row "sampled" draws; value and gradient are estimates without bias.
       pairs: whether to return the losses of all pairs, ``[..., n * n]`` row by row, 0 for those that do not count.
 
     Returns:
@@ -141,6 +156,8 @@ def pairwise_logistic_loss(
         normalize,
         method,
         pairs,
+        key,
+        num_pairs,
     )
 
 
@@ -155,6 +172,8 @@ def pairwise_soft_zero_one_loss(
     reduce_fn: Fn | None = jnp.mean,
     normalize: Normalize = "pairs",
     method: Method = "auto",
+    key: Array | None = None,
+    num_pairs: int = 4096,
     pairs: bool = False,
 ) -> Float[Array, "..."]:
     r"""Pairwise soft zero-one loss: a smooth count of the pairs in the wrong order.
@@ -173,7 +192,11 @@ def pairwise_soft_zero_one_loss(
         of all pairs, ``[..., n * n]``, and their mask, as in Rax, or with one value per list if ``normalize="list"``.
       normalize: "pairs": the mean is over the pairs of all lists, so that long lists count more, and None gives the sum
         over the pairs of each list. "list": each list has the mean over its own pairs.
-      method: "blocked" works tile by tile, "dense" on all pairs at once, "auto" chooses the first where it can.
+      method: "blocked" works tile by tile, "dense" on all pairs at once, "sorted" visits no pair (hinge, quantile and
+        squared losses without lambda weights), "sampled" draws pairs. "auto" is exact, and sorts where that is
+        quicker.
+      key: a random key for "sampled", a new one in every step.
+      num_pairs: how many pairs of each row "sampled" draws; value and gradient are estimates without bias.
       pairs: whether to return the losses of all pairs, ``[..., n * n]`` row by row, 0 for those that do not count.
 
     Returns:
@@ -202,6 +225,8 @@ def pairwise_soft_zero_one_loss(
         normalize,
         method,
         pairs,
+        key,
+        num_pairs,
     )
 
 
@@ -216,6 +241,8 @@ def pairwise_mse_loss(
     reduce_fn: Fn | None = jnp.mean,
     normalize: Normalize = "pairs",
     method: Method = "auto",
+    key: Array | None = None,
+    num_pairs: int = 4096,
     pairs: bool = False,
 ) -> Float[Array, "..."]:
     r"""Pairwise mean squared error: score differences shall equal label differences.
@@ -234,7 +261,11 @@ def pairwise_mse_loss(
         of all pairs, ``[..., n * n]``, and their mask, as in Rax, or with one value per list if ``normalize="list"``.
       normalize: "pairs": the mean is over the pairs of all lists, so that long lists count more, and None gives the sum
         over the pairs of each list. "list": each list has the mean over its own pairs.
-      method: "blocked" works tile by tile, "dense" on all pairs at once, "auto" chooses the first where it can.
+      method: "blocked" works tile by tile, "dense" on all pairs at once, "sorted" visits no pair (hinge, quantile and
+        squared losses without lambda weights), "sampled" draws pairs. "auto" is exact, and sorts where that is
+        quicker.
+      key: a random key for "sampled", a new one in every step.
+      num_pairs: how many pairs of each row "sampled" draws; value and gradient are estimates without bias.
       pairs: whether to return the losses of all pairs, ``[..., n * n]`` row by row, 0 for those that do not count.
 
     Returns:
@@ -265,6 +296,8 @@ def pairwise_mse_loss(
         normalize,
         method,
         pairs,
+        key,
+        num_pairs,
     )
 
 
@@ -281,6 +314,8 @@ def pairwise_qr_loss(
     reduce_fn: Fn | None = jnp.mean,
     normalize: Normalize = "pairs",
     method: Method = "auto",
+    key: Array | None = None,
+    num_pairs: int = 4096,
     pairs: bool = False,
 ) -> Float[Array, "..."]:
     r"""Pairwise quantile regression: score differences shall equal label differences, in a quantile.
@@ -302,7 +337,11 @@ def pairwise_qr_loss(
         of all pairs, ``[..., n * n]``, and their mask, as in Rax, or with one value per list if ``normalize="list"``.
       normalize: "pairs": the mean is over the pairs of all lists, so that long lists count more, and None gives the sum
         over the pairs of each list. "list": each list has the mean over its own pairs.
-      method: "blocked" works tile by tile, "dense" on all pairs at once, "auto" chooses the first where it can.
+      method: "blocked" works tile by tile, "dense" on all pairs at once, "sorted" visits no pair (hinge, quantile and
+        squared losses without lambda weights), "sampled" draws pairs. "auto" is exact, and sorts where that is
+        quicker.
+      key: a random key for "sampled", a new one in every step.
+      num_pairs: how many pairs of each row "sampled" draws; value and gradient are estimates without bias.
       pairs: whether to return the losses of all pairs, ``[..., n * n]`` row by row, 0 for those that do not count.
 
     Returns:
@@ -313,8 +352,7 @@ def pairwise_qr_loss(
       1].
 
     Numerics: infinite scores cost +inf. The slope at the kink is 0. Half types are accumulated in float32.
-    Cost: O(n²) time, O(n) memory beside one tile; with segments O(n m) time for lists of at most m items. "dense" holds
-      [n, n].
+    Cost: as ``pairwise_hinge_loss``; squared, O(n²) time, O(n) memory beside one tile.
     References: Koenker and Bassett 1978, "Regression quantiles".
 
     >>> print(f"{pairwise_qr_loss(jnp.array([2.0, 1.0, 3.0, 0.5]), jnp.array([2.0, 0.0, 1.0, 0.0])):.4f}")
@@ -334,6 +372,8 @@ def pairwise_qr_loss(
         normalize,
         method,
         pairs,
+        key,
+        num_pairs,
     )
 
 

@@ -314,7 +314,7 @@ def policy_gradient_loss(
     keys = jax.random.split(_need_key(key, num_samples, 2), num_samples)
     fixed = lax.stop_gradient(s)
     gained = lax.map(lambda key: metric(draw(key, fixed, lists.where)), keys)
-    others = (jnp.sum(gained, axis=0) - gained) / (num_samples - 1)
+    others = (jnp.sum(gained, axis=0, keepdims=True) - gained) / (num_samples - 1)
 
     @jax.checkpoint
     def one(total: Array, sample: tuple[Array, Array]) -> tuple[Array, None]:

@@ -365,3 +365,58 @@ def test_pointwise_losses():
         assert loss(S, Y, reduce_fn=None).shape == (4,)
         weighted = loss(S, Y, weights=np.array([2.0, 0, 0, 0], np.float32), reduce_fn=jnp.sum)
         np.testing.assert_allclose(weighted, 2 * loss(S, Y, reduce_fn=None)[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [L.pairwise_hinge_loss, L.pairwise_qr_loss])
+@pytest.mark.parametrize("segmented", [False, True])
+def test_sums_by_sorting_equal_all_pairs(loss, segmented):
+    scores, labels, where, weights = sample(8)
+    scores[:, :6] = np.round(scores[:, :6])  # ties, and pairs at the kink
+    segments = np.random.default_rng(5).integers(0, 3, size=scores.shape) if segmented else None
+
+    def run(method):
+        def fn(s, y, w):
+            return loss(s, y, weights=w, where=where, segments=segments, method=method, reduce_fn=jnp.sum)
+
+        return jax.jit(jax.value_and_grad(fn, (0, 1, 2)))(scores, labels, weights)
+
+    dense, quick = run("dense"), run("sorted")
+    np.testing.assert_allclose(quick[0], dense[0], rtol=1e-5)
+    for a, b in zip(quick[1], dense[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("loss", [L.pairwise_hinge_loss, L.pairwise_logistic_loss, L.pairwise_mse_loss])
+@pytest.mark.parametrize("segmented", [False, True])
+def test_sampled_pairs_have_no_bias(loss, segmented):
+    scores, labels, where, weights = sample(9)
+    options = {"where": where, "weights": weights, "reduce_fn": None}
+    if segmented:
+        options["segments"] = np.random.default_rng(5).integers(0, 3, size=scores.shape)
+    if loss is L.pairwise_logistic_loss:
+        options["lambdaweight_fn"] = L.dcg_lambdaweight
+
+    def fn(s, key):
+        values = loss(s, labels, method="sampled", key=key, num_pairs=64, **options)
+        return jnp.sum(values), values
+
+    run = jax.jit(jax.vmap(jax.value_and_grad(fn, has_aux=True), (None, 0)))
+    (_, values), grads = run(scores, jax.random.split(jax.random.key(0), 1000))
+    want = loss(scores, labels, method="dense", **options)
+    slope = jax.grad(lambda s: jnp.sum(loss(s, labels, method="dense", **options)))(jnp.asarray(scores))
+    for got, mean in ((np.asarray(values), want), (np.asarray(grads), slope)):
+        assert np.all(np.abs(got.mean(0) - mean) <= 5 * got.std(0) / np.sqrt(1000) + 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "loss", [L.softmax_loss, L.listmle_loss, L.unique_softmax_loss, L.pairwise_hinge_loss, L.pairwise_mse_loss]
+)
+def test_a_list_of_a_million_items(loss):
+    scores = np.random.default_rng(0).normal(size=1_000_000).astype(np.float32)
+    labels = (np.arange(1_000_000) % 5).astype(np.float32)
+    run = jax.jit(jax.value_and_grad(loss)).lower(scores, labels).compile()
+    assert run.memory_analysis().temp_size_in_bytes < 1e9
+    value, grad = run(scores, labels)
+    assert np.isfinite(value)
+    assert np.isfinite(grad).all()

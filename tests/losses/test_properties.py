@@ -1,0 +1,371 @@
+"""One list of properties, and every loss held against it.
+
+A loss is one line of the table. Each runs as one jitted function at one shape, so that a property costs no compilation;
+what needs another type or transformation runs in the full suite for all, and here for a few.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from jrank import losses as L
+
+SHAPE = (3, 6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A loss with options, and the properties that are not its own.
+
+    Args:
+      loss: the function.
+      options: its options.
+      name: what tells two lines of one loss apart.
+      segments: whether it takes segments.
+      quiet: whether a list without a label above 0 costs nothing.
+      shift: whether a common shift of the scores changes nothing.
+      order: whether the order of the items changes nothing; not where noise belongs to a place.
+      slope: whether the gradient is that of the value; not where weights are held fixed, or estimated.
+      retrieved: whether an irrelevant item with score -inf leaves the loss finite.
+      padding: whether masked items at the end change no more than rounding; not where they shift random numbers.
+      per_item: whether ``reduce_fn=None`` gives one value per item.
+    """
+
+    loss: Callable[..., Any]
+    options: dict = dataclasses.field(default_factory=dict)
+    name: str = ""
+    segments: bool = True
+    quiet: bool = True
+    shift: bool = True
+    order: bool = True
+    slope: bool = True
+    retrieved: bool = True
+    padding: bool = True
+    per_item: bool = False
+
+    @property
+    def id(self):
+        return f"{self.loss.__name__}{'-' if self.name else ''}{self.name}"
+
+
+def lam(fn, **options):
+    return {"lambdaweight_fn": functools.partial(fn, **options)}
+
+
+def squared_margin(x, dy):
+    return jnp.square(jnp.maximum(1 - x, jnp.zeros_like(x))), dy > 0
+
+
+KEY = {"key": jax.random.key(7)}
+NOISY = {"order": False, "slope": False, "padding": False}
+
+TABLE = [
+    Case(L.adr_mse_loss, quiet=False),
+    Case(L.arp1_loss),
+    Case(L.arp1_loss, {"all_pairs": True}, "all"),
+    Case(L.arp2_loss),
+    Case(L.calibrated_softmax_loss, quiet=False, shift=False),
+    Case(L.dpo_loss, {"beta": 0.5}),
+    Case(L.dpo_loss, {"variant": "ipo"}, "ipo", retrieved=False),
+    Case(L.dpo_loss, {"label_smoothing": 0.1}, "smoothed", retrieved=False),
+    Case(L.kendall_loss),
+    Case(L.kl_distillation_loss, quiet=False, retrieved=False),
+    Case(L.lambdarank_loss),
+    Case(
+        L.lambdarank_loss,
+        {"truncation": 2, "score_norm": True, "gradient_norm": True},
+        "lightgbm",
+        slope=False,
+    ),
+    Case(L.listmle_loss),
+    Case(L.listmle_loss, {"ties": "group"}, "group"),
+    Case(L.listnet_loss, quiet=False, retrieved=False),
+    Case(L.listnet_loss, {"topn": 2}, "top-2", quiet=False, retrieved=False),
+    Case(L.listnet_loss, {"topn": 3, **KEY}, "top-3", segments=False, quiet=False, retrieved=False, **NOISY),
+    Case(L.listwise_distillation_loss, quiet=False, retrieved=False),
+    Case(L.margin_mse_loss, segments=False, quiet=False, retrieved=False, order=False),
+    Case(L.ndcg1_loss),
+    Case(L.ndcg2_loss, {"topn": 3}),
+    Case(L.ndcg2pp_loss),
+    Case(L.neural_ndcg_loss),
+    Case(L.neural_ndcg_loss, {"sinkhorn": 5, "topn": 3}, "sinkhorn", segments=False),
+    Case(L.ordinal_loss, quiet=False, shift=False, per_item=True),
+    Case(L.p_listmle_loss),
+    Case(L.p_listmle_loss, {"normalize": True, "ties": "group"}, "normalised"),
+    Case(L.pairwise_hinge_loss),
+    Case(L.pairwise_logistic_loss),
+    Case(L.pairwise_logistic_loss, lam(L.dcg2_lambdaweight, topn=3, normalize=True), "lambdaloss"),
+    Case(L.pairwise_logistic_loss, lam(L.ap_lambdaweight), "ap"),
+    Case(L.pairwise_logistic_loss, lam(L.err_lambdaweight), "err"),
+    Case(L.pairwise_logistic_loss, lam(L.mrr_lambdaweight), "mrr"),
+    Case(L.pairwise_logistic_loss, lam(L.precision_lambdaweight, topn=3), "precision"),
+    Case(L.pairwise_loss, {"pair_loss_fn": squared_margin}),
+    Case(L.pairwise_mse_loss, quiet=False, retrieved=False),
+    Case(L.pairwise_qr_loss, retrieved=False),
+    Case(L.pairwise_soft_zero_one_loss),
+    Case(L.pirank_loss, {"temperature": 0.5}, segments=False),
+    Case(
+        L.pirank_loss, {"topn": 2, "depth": 2, "temperature": 0.5}, "depth", segments=False, order=False, padding=False
+    ),
+    Case(L.pl_rank_loss, KEY, shift=False, **NOISY),
+    Case(L.pl_rank_loss, {"method": "exact"}, "exact", segments=False),
+    Case(L.pointwise_mse_loss, quiet=False, shift=False, retrieved=False, per_item=True),
+    Case(L.pointwise_sigmoid_loss, quiet=False, shift=False, per_item=True),
+    Case(L.policy_gradient_loss, {"num_samples": 4, **KEY}, segments=False, **NOISY),
+    Case(L.policy_gradient_loss, {"method": "exact"}, "exact", segments=False),
+    Case(L.poly1_softmax_loss),
+    Case(L.smooth_ap_loss, {"temperature": 0.5}),
+    Case(L.softmax_loss),
+    Case(L.spearman_loss, {"temperature": 0.7}),
+    Case(L.unique_softmax_loss),
+]
+# Other arguments: tests of their own.
+APART = {"contrastive_loss", "info_nce_loss"}
+QUICK = {"softmax_loss", "pairwise_logistic_loss", "neural_ndcg_loss", "p_listmle_loss-normalised"}
+
+
+def cases(*needs, quick=False):
+    """Parametrise over the lines of the table that have some properties; the rest of them for the full suite."""
+    chosen = [case for case in TABLE if all(getattr(case, need) for need in needs)]
+    slow = {case.id for case in chosen if quick and case.id not in QUICK}
+    return pytest.mark.parametrize(
+        "case",
+        [pytest.param(c, id=c.id, marks=[pytest.mark.slow] if c.id in slow else []) for c in chosen],
+    )
+
+
+@functools.cache
+def compiled(index, segments=False):
+    """Values, one per list or item, and the gradient of their sum."""
+    case = TABLE[index]
+
+    def run(scores, labels, where, ids):
+        options = {**case.options, "where": where} | ({"segments": ids} if segments else {})
+
+        def total(s):
+            values = case.loss(s, labels, reduce_fn=None, **options)
+            return jnp.sum(values), values
+
+        (_, values), grad = jax.value_and_grad(total, has_aux=True)(scores)
+        return values, grad
+
+    return jax.jit(run)
+
+
+def run(case, scores, labels, where=None, segments=None):
+    """Call the one compiled form of a loss; no NaN may come out of it."""
+    where = np.ones(np.shape(scores), bool) if where is None else where
+    ids = np.zeros(np.shape(scores), np.int32) if segments is None else segments
+    with jax.debug_nans(True):
+        values, grad = compiled(TABLE.index(case), segments is not None)(scores, labels, where, ids)
+    return np.asarray(values), np.asarray(grad)
+
+
+def sample(seed, shape=SHAPE):
+    """Scores without ties, different labels from 0 on with some more than 0, and a mask."""
+    rng = np.random.default_rng(seed)
+    scores = np.stack([rng.permutation(shape[-1]) for _ in range(shape[0])]) / 2 + rng.uniform(0, 0.2, shape)
+    labels = np.stack([rng.permutation(shape[-1]) for _ in range(shape[0])]) / 2
+    where = rng.random(shape) < 0.75
+    where[:, 0] = True
+    return scores.astype(np.float32), labels.astype(np.float32), where
+
+
+def test_the_table_holds_every_loss():
+    there = {name for name in L.__all__ if name.endswith("_loss")}
+    assert {case.loss.__name__ for case in TABLE} == there - APART, "add a line to the table for a new loss"
+    assert len({case.id for case in TABLE}) == len(TABLE)
+
+
+@cases()
+def test_finite_values_and_gradients(case):
+    for seed in range(2):
+        values, grad = run(case, *sample(seed))
+        assert np.isfinite(values).all()
+        assert np.isfinite(grad).all()
+        assert np.any(grad != 0)
+
+
+@cases()
+@given(hnp.arrays(np.float32, SHAPE, elements=st.sampled_from([0.0, np.nan, np.inf, -np.inf, 1e30, -5.0])))
+def test_what_is_masked_never_matters(case, junk):
+    scores, labels, where = sample(1)
+    quiet = run(case, scores, labels, where)
+    loud = run(case, np.where(where, scores, junk), np.where(where, labels, junk[:, ::-1]), where)
+    for a, b in zip(loud, quiet, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert np.all(loud[1][~where] == 0)
+
+
+@cases()
+def test_a_list_without_items_costs_nothing(case):
+    scores, labels, where = sample(2)
+    where[1] = False
+    values, grad = run(case, scores, labels, where)
+    assert np.all(values[1] == 0)
+    assert np.all(grad[1] == 0)
+    values, grad = run(case, scores, labels, np.zeros(SHAPE, bool))
+    assert np.all(values == 0)
+    assert np.all(grad == 0)
+
+
+@cases("quiet")
+def test_a_list_without_a_relevant_item_costs_nothing(case):
+    scores, labels, where = sample(3)
+    labels[0] = 0
+    values, grad = run(case, scores, labels, where)
+    assert np.all(values[0] == 0)
+    assert np.all(grad[0] == 0)
+    assert np.any(grad[1] != 0)
+
+
+@cases("order")
+def test_the_order_of_the_items_does_not_matter(case):
+    scores, labels, where = sample(4)
+    values, grad = run(case, scores, labels, where)
+    order = np.random.default_rng(0).permutation(SHAPE[-1])
+    moved, moved_grad = run(case, scores[:, order], labels[:, order], where[:, order])
+    want = values[:, order] if case.per_item else values
+    np.testing.assert_allclose(moved, want, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(moved_grad, grad[:, order], rtol=1e-4, atol=1e-5)
+
+
+@cases("shift")
+def test_a_common_shift_does_not_matter(case):
+    scores, labels, where = sample(5)
+    values, grad = run(case, scores, labels, where)
+    np.testing.assert_allclose(run(case, scores + 8, labels, where)[0], values, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(grad.sum(-1), 0, atol=1e-4 * (1 + np.abs(grad).max()))
+
+
+@cases()
+def test_lists_do_not_meet(case):
+    scores, labels, where = sample(6)
+    values, grad = run(case, scores, labels, where)
+    other = sample(9)
+    mixed = [np.stack([a[0], b[1], b[2]]) for a, b in zip((scores, labels, where), other, strict=True)]
+    again, again_grad = run(case, *mixed)
+    np.testing.assert_array_equal(again[0], values[0])
+    np.testing.assert_array_equal(again_grad[0], grad[0])
+
+
+@cases()
+def test_ties(case):
+    _, labels, where = sample(7)
+    for scores in (np.zeros(SHAPE, np.float32), np.floor(sample(7)[0]).astype(np.float32)):
+        for grades in (labels, np.floor(labels)):
+            values, grad = run(case, scores, grades, where)
+            assert np.isfinite(values).all()
+            assert np.isfinite(grad).all()
+
+
+@cases()
+def test_scores_without_bounds(case):
+    scores, labels, where = sample(8)
+    # Not retrieved, with the smallest label of its list.
+    low = np.argmin(np.where(where, labels, np.inf), axis=-1)
+    labels[np.arange(3), low] = 0
+    scores[np.arange(3), low] = -np.inf
+    values, grad = run(case, scores, labels, where)
+    if case.retrieved:
+        assert np.isfinite(values).all()
+        assert np.isfinite(grad).all()
+    # Not retrieved, and relevant; retrieved beyond doubt. The value may be without bound, but it is a number.
+    scores[0, np.argmax(np.where(where[0], labels[0], -np.inf))] = -np.inf
+    scores[1, np.argmax(np.where(where[1], labels[1], -np.inf))] = np.inf
+    for all_scores in (scores, np.full(SHAPE, -np.inf, np.float32), np.clip(scores, -3e4, 3e4)):
+        values, grad = run(case, all_scores, labels, where)
+        assert not np.isnan(values).any()
+        assert not np.isnan(grad).any()
+
+
+@cases("segments")
+def test_segments_equal_a_loop(case):
+    scores, labels, where = sample(10)
+    segments = np.random.default_rng(6).integers(3, 6, size=SHAPE).astype(np.int32)
+    values, grad = run(case, scores, labels, where, segments)
+    want, want_grad = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.float32)
+    for one in np.unique(segments):
+        mine = (segments == one) & where
+        alone, alone_grad = run(case, scores, labels, mine)
+        for b in range(SHAPE[0]):
+            if case.per_item:
+                want[b] += alone[b]
+            elif mine[b].any():
+                want[b, np.flatnonzero(mine[b])[0]] = alone[b]
+        want_grad += alone_grad
+    np.testing.assert_allclose(values, want, rtol=1e-5, atol=2e-6)
+    np.testing.assert_allclose(grad, want_grad, rtol=1e-4, atol=1e-5)
+
+
+@cases("padding", quick=True)
+def test_padding_changes_no_more_than_rounding(case):
+    scores, labels, where = sample(11)
+    where[:, :4], where[:, 4:] = True, False
+    values, grad = run(case, scores, labels, where)
+    alone, alone_grad = compiled(TABLE.index(case))(scores[:, :4], labels[:, :4], where[:, :4], where[:, :4])
+    np.testing.assert_allclose(values[:, :4] if case.per_item else values, alone, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(grad[:, :4], alone_grad, rtol=1e-4, atol=1e-5)
+
+
+@cases(quick=True)
+def test_means_leave_out_lists_without_items(case):
+    scores, labels, where = sample(12)
+    where[1] = False
+    values, _ = run(case, scores, labels, where)
+    mean = case.loss(scores, labels, where=where, **case.options)
+    if case.per_item:
+        np.testing.assert_allclose(mean, values.sum() / where.sum(), rtol=1e-5)
+    elif "pairwise" not in case.loss.__name__ and "dpo" not in case.loss.__name__:
+        np.testing.assert_allclose(mean, values.sum() / 2, rtol=1e-5)
+    total = case.loss(scores, labels, where=where, reduce_fn=jnp.sum, **case.options)
+    np.testing.assert_allclose(total, values.sum(), rtol=1e-5)
+
+
+@cases("order", quick=True)
+def test_a_batch_equals_vmap(case):
+    scores, labels, where = sample(13)
+    values, _ = run(case, scores, labels, where)
+    one = jax.jit(jax.vmap(lambda s, y, m: case.loss(s, y, where=m, reduce_fn=None, **case.options)))
+    np.testing.assert_allclose(one(scores, labels, where), values, rtol=1e-5, atol=1e-6)
+
+
+@cases(quick=True)
+def test_half_types(case):
+    scores, labels, where = sample(14)
+    scores = np.asarray(jnp.asarray(scores, jnp.bfloat16).astype(jnp.float32))
+    want, _ = run(case, scores, labels, where)
+    values, grad = compiled(TABLE.index(case))(jnp.asarray(scores, jnp.bfloat16), labels, where, where)
+    assert values.dtype == grad.dtype == jnp.bfloat16
+    np.testing.assert_allclose(values.astype(jnp.float32), want, rtol=2**-7, atol=2**-8)
+    assert np.isfinite(np.asarray(grad.astype(jnp.float32))).all()
+
+
+@cases("slope", quick=True)
+def test_gradients_by_finite_differences(case, x64):
+    scores, labels, where = sample(15)
+    s, v = scores.astype(np.float64), np.random.default_rng(4).normal(size=SHAPE)
+    total = jax.jit(lambda s: jnp.sum(case.loss(s, labels.astype(np.float64), where=where, **case.options)))
+    grad = jax.jit(jax.grad(total))(s)
+    h = 1e-5
+    assert grad.dtype == jnp.float64
+    np.testing.assert_allclose(np.sum(grad * v), (total(s + h * v) - total(s - h * v)) / (2 * h), rtol=1e-6, atol=1e-9)
+
+
+@cases("slope", quick=True)
+def test_second_derivatives_by_finite_differences(case, x64):
+    scores, labels, where = sample(16)
+    s, v = scores.astype(np.float64), np.random.default_rng(4).normal(size=SHAPE)
+    slope = jax.grad(lambda s: jnp.sum(case.loss(s, labels.astype(np.float64), where=where, **case.options)))
+    curve = jax.jit(lambda s: jax.jvp(slope, (s,), (jnp.asarray(v),))[1])(s)
+    slope, h = jax.jit(slope), 1e-5
+    np.testing.assert_allclose(curve, (slope(s + h * v) - slope(s - h * v)) / (2 * h), rtol=1e-5, atol=1e-7)
