@@ -21,7 +21,7 @@ PACKAGES = [name for name in jrank._PACKAGES if name != "cli"]
 def public_objects():
     """Every public function and class, once, by the place where users find it."""
     seen = {}
-    for package in [*PACKAGES, "errors", "types", "files", "arrays", "sharding"]:
+    for package in [*PACKAGES, "losses.unbiased", "errors", "types", "files", "arrays", "sharding"]:
         module = importlib.import_module(f"jrank.{package}")
         for name in module.__all__:
             value = getattr(module, name)

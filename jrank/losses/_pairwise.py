@@ -65,8 +65,8 @@ def pairwise_hinge_loss(
     Numerics: a first item with score -inf costs +inf against any that was retrieved; a second one costs nothing. +inf
     counts as the largest finite
       number. The slope at the kink is 0. Half types are accumulated in float32.
-    Cost: O(n log n log L) time for L different labels and O(n) memory by sorting, which "auto" does from 16,384 items on;
-      else O(n²) time, O(n) memory beside one tile; with segments O(n m) time for lists of at most m items. "dense"
+    Cost: O(n log n log L) time for L different labels and O(n) memory by sorting, which "auto" does from 16,384 items
+      on; else O(n²) time, O(n) memory beside one tile; with segments O(n m) time for lists of at most m items. "dense"
       holds [n, n].
     References: Herbrich, Graepel and Obermayer 1999, "Support vector learning for ordinal regression".
 
