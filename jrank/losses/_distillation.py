@@ -3,7 +3,6 @@
 import jax.numpy as jnp
 from jaxtyping import Float, Real, Shaped
 
-from jrank import soft
 from jrank.arrays import as_floating, neutralise
 from jrank.losses._label_order import LabelOrder
 from jrank.losses._lambda_form import list_size
@@ -13,6 +12,7 @@ from jrank.losses._softmax import clip_scores, list_logsumexp
 from jrank.metrics import default_discount_fn
 from jrank.metrics._dominance import count_smaller
 from jrank.metrics._lists import Fn, check_topn, finish, list_places, prepare
+from jrank.metrics._rank_sums import logistic_sums, smallest_temperature
 from jrank.types import Array, ArrayLike
 
 __all__ = ["adr_mse_loss", "kl_distillation_loss", "listwise_distillation_loss", "margin_mse_loss"]
@@ -232,9 +232,10 @@ def adr_mse_loss(
     count = list_size(lists, s)
     smaller, greater = count_smaller(t, lists), count_smaller(-t, lists)
     target = neutralise((greater + (count - smaller) + 1) / 2, lists.where, 1)
-    ranks = soft.rank(
-        s, method="sigmoid", temperature=temperature, descending=True, where=lists.where, segments=segments
-    )
+    scale = jnp.maximum(jnp.asarray(temperature, s.dtype), smallest_temperature(s.dtype))
+    scale = jnp.broadcast_to(scale, (*s.shape[:-1], 1))
+    # Half of an item outranks itself in this sum, and its rank begins at 1.
+    ranks = logistic_sums(finite_scores(s), scale, lists.where, lists.slot, None) + 0.5
     terms = neutralise(discount_fn(target) * jnp.square(target - neutralise(ranks, lists.where, 1)), lists.where)
     terms = terms if w is None else terms * w
     total = lists.count(s.dtype)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Real, Shaped
 from jrank import soft
 from jrank.arrays import as_floating, neutralise
 from jrank.errors import LearnError
-from jrank.losses._neural_sort import SoftOrder
+from jrank.losses._neural_sort import SoftOrder, largest_score
 from jrank.metrics import default_discount_fn, default_gain_fn
 from jrank.metrics._dcg import ideal_dcg, item_gains
 from jrank.metrics._lists import Fn, Lists, check_topn, finish, prepare
@@ -242,7 +242,9 @@ def _merge(
 
     s, y, mask = split(s), split(y), split(mask)
     order = SoftOrder.of(s, Lists.of(mask, None, s.shape))
-    top_s, top_y = order.apply((neutralise(s, mask & (s > -jnp.inf)), y), temperature, k, straight_through)
+    # Weighted means of +inf would be NaN.
+    finite = jnp.clip(neutralise(s, mask & (s > -jnp.inf)), -largest_score(s), largest_score(s))
+    top_s, top_y = order.apply((finite, y), temperature, k, straight_through)
     kept = top_s.shape[-1]
     live = jnp.arange(kept, dtype=jnp.int32).reshape((1,) * (s.ndim - 1) + (-1,)) < order.size[..., :1]
     flat = (*s.shape[:-2], parts * kept)

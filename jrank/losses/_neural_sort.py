@@ -16,10 +16,19 @@ from jrank.arrays import neutralise, ordered_key, take_last
 from jrank.metrics._lists import Lists, iota_like
 from jrank.types import Array
 
-__all__ = ["SoftOrder"]
+__all__ = ["SoftOrder", "largest_score"]
 
 # Entries of the rows that are computed at a time, over all lists.
 BLOCK_ITEMS = 1 << 20
+
+
+def largest_score(like: Array) -> Array:
+    """Return what +inf counts as: a number whose product with the size of any list is finite.
+
+    Args:
+      like: an array of the wanted type.
+    """
+    return jnp.asarray(float(jnp.finfo(like.dtype).max) ** 0.75, like.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +58,7 @@ class SoftOrder:
         """Sort; scores of -inf take no part, +inf counts as a large finite number."""
         counts = scores > -jnp.inf
         counts = counts if lists.where is None else counts & lists.where
-        # A number whose product with the size of any list is finite.
-        large = jnp.asarray(float(jnp.finfo(scores.dtype).max) ** 0.75, scores.dtype)
+        large = largest_score(scores)
         scores = jnp.clip(neutralise(scores, counts), -large, large)
         key = ~ordered_key(scores)
         place = iota_like(key)

@@ -3,9 +3,10 @@
 import jax.numpy as jnp
 from jaxtyping import Float, Real, Shaped
 
-from jrank import soft
 from jrank.arrays import as_floating, neutralise
+from jrank.losses._pairs import finite_scores
 from jrank.metrics._lists import Fn, finish, prepare
+from jrank.metrics._rank_sums import logistic_sums, smallest_temperature
 from jrank.types import Array, ArrayLike
 
 __all__ = ["smooth_ap_loss"]
@@ -47,7 +48,7 @@ def smooth_ap_loss(
       LearnError: shapes differ.
 
     Numerics: infinite scores are ties at the ends, with gradient 0. Half types are computed in float32.
-    Cost: O(n²) time, O(n) memory beside one block.
+    Cost: O(n R) time for at most R relevant items in a list, O(n) memory beside one block.
     References: Brown et al. 2020, "Smooth-AP: smoothing the path towards large-scale image retrieval".
 
     >>> scores, labels = jnp.array([2.0, 1.0, 3.0, 0.5]), jnp.array([0.0, 1.0, 1.0, 0.0])
@@ -60,8 +61,13 @@ def smooth_ap_loss(
         return finish(lists.sum(s), lists, reduce_fn, dtype)
     relevant = y >= threshold
     relevant = relevant if lists.where is None else relevant & lists.where
-    options = {"method": "sigmoid", "temperature": temperature, "descending": True, "segments": segments}
-    among_all, among_relevant = (soft.rank(s, where=mask, **options) for mask in (lists.where, relevant))
+    s = finite_scores(s)
+    scale = jnp.maximum(jnp.asarray(temperature, s.dtype), smallest_temperature(s.dtype))
+    scale = jnp.broadcast_to(scale, (*s.shape[:-1], 1))
+    # Half of an item outranks itself in these sums, and its rank begins at 1.
+    among_all, among_relevant = (
+        logistic_sums(s, scale, mask, lists.slot, relevant) + 0.5 for mask in (lists.where, relevant)
+    )
     precision = neutralise(among_relevant, relevant) / neutralise(among_all, relevant, 1)
     w = relevant.astype(s.dtype) if w is None else neutralise(w, relevant)
     total = lists.sum(w)

@@ -11,8 +11,8 @@ from jaxtyping import Float, Int, Real, Shaped
 from jrank.arrays import accumulator_dtype, as_array, as_floating, as_mask, neutralise
 from jrank.losses._pairs import finite_scores
 from jrank.metrics._lists import Lists, iota_like
+from jrank.metrics._rank_sums import logistic_sums, smallest_temperature, sums_over_others
 from jrank.metrics._ranking import BY_THRESHOLD, ranks
-from jrank.transforms._rank_sums import logistic_sums, smallest_temperature, sums_over_others
 from jrank.types import Array, ArrayLike
 
 __all__ = ["approx_cutoff", "approx_ranks", "sigmoid_ranks"]

@@ -38,7 +38,7 @@ def lightgbm_gradient(scores, labels, sizes, **params):
             )
             options = {
                 "objective": "lambdarank",
-                "min_data_in_leaf": 1,
+                "min_data_in_leaf": 0,
                 "min_sum_hessian_in_leaf": 0.0,
                 "lambda_l2": l2,
                 "num_leaves": 2,

@@ -106,7 +106,7 @@ def test_ranks_by_blocks(monkeypatch):
 
     weight = np.random.default_rng(2).normal(size=scores.shape).astype(np.float32)
     want = jax.value_and_grad(lambda s: (run(s) * weight).sum())(scores)
-    monkeypatch.setattr("jrank.transforms._rank_sums.BLOCK_PAIRS", 2 * 13 * 4)
+    monkeypatch.setattr("jrank.metrics._rank_sums.BLOCK_PAIRS", 2 * 13 * 4)
     got = jax.value_and_grad(lambda s: (run(s) * weight).sum())(scores)
     np.testing.assert_allclose(got[0], want[0], rtol=1e-5)
     np.testing.assert_allclose(got[1], want[1], rtol=1e-4, atol=1e-6)
@@ -118,7 +118,7 @@ def test_ranks_by_blocks(monkeypatch):
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 def test_ranks_of_the_wanted_items(scale, monkeypatch):
     """Blocks, leaving out rows, and the two ways to a sigmoid (near and far scores), against the formula."""
-    monkeypatch.setattr("jrank.transforms._rank_sums.BLOCK_PAIRS", 2 * 33 * 2)
+    monkeypatch.setattr("jrank.metrics._rank_sums.BLOCK_PAIRS", 2 * 33 * 2)
     rng = np.random.default_rng(4)
     scores, where = (rng.normal(size=(2, 33)) * scale).astype(np.float32), rng.random((2, 33)) < 0.8
     weight = rng.normal(size=(2, 33)).astype(np.float32)

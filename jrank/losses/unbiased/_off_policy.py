@@ -149,6 +149,7 @@ def off_policy_ranking(
     method: Literal["ips", "snips", "dr"] = "ips",
     predictions: Real[ArrayLike, "b n"] | None = None,
     offsets: Real[ArrayLike, "b n"] | None = None,
+    shown: Real[ArrayLike, "b n"] | None = None,
     topn: int | None = None,
     discount_fn: Fn = default_discount_fn,
     clip: Real[ArrayLike, ""] | None = None,
@@ -168,6 +169,7 @@ def off_policy_ranking(
         predictions, see ``dr_labels``.
       predictions: for "dr", estimates of the relevance in [0, 1].
       offsets: chances of clicks without relevance, under trust bias; see ``ips_labels``.
+      shown: for "dr", the chance that each item was looked at where it was shown this time; see ``dr_labels``.
       topn: the cut-off k; None for none.
       discount_fn: ranks to discounts D.
       clip: the smallest propensity that is divided by; None for none.
@@ -199,7 +201,7 @@ def off_policy_ranking(
     s, c, _, lists = prepare(scores, clicks, where)
     options = {"where": lists.where, "clip": clip, "offsets": offsets}
     if method == "dr":
-        gains = dr_labels(c, propensities, predictions, **options)
+        gains = dr_labels(c, propensities, predictions, shown=shown, **options)
     else:
         gains = ips_labels(c, propensities, **options)
     place = ranks(s, where=lists.where)
@@ -208,10 +210,9 @@ def off_policy_ranking(
     terms = jnp.atleast_1d(lists.sum(gains * discounts)).reshape(-1)
     valid = jnp.ones(terms.shape, bool) if lists.valid is None else jnp.atleast_1d(lists.valid).reshape(-1)
     # Weights of the clicks: for "snips" the sum over the clicks of a query stands for its number of clicks.
-    inverse = neutralise(
-        ips_labels(jnp.ones_like(c), propensities, where=lists.where, clip=clip) * (c > 0), lists.where
-    )
-    clicked = jnp.atleast_1d(lists.sum(jnp.where(c > 0, jnp.ones_like(c), jnp.zeros_like(c)))).reshape(-1)
+    taken = (c > 0).astype(c.dtype)
+    inverse = ips_labels(taken, propensities, where=lists.where, clip=clip)
+    clicked = jnp.atleast_1d(lists.sum(taken)).reshape(-1)
     if method == "snips":
         number, total = jnp.sum(clicked), jnp.sum(inverse)
         mean = jnp.where(number > 0, total / jnp.maximum(number, 1), jnp.ones_like(total))

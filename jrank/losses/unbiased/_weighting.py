@@ -108,21 +108,25 @@ def dr_labels(
     where: Shaped[ArrayLike, "..."] | None = None,
     clip: Real[ArrayLike, ""] | None = None,
     offsets: Real[ArrayLike, "*batch n"] | None = None,
+    shown: Real[ArrayLike, "*batch n"] | None = None,
 ) -> Float[Array, "*batch n"]:
     r"""Doubly robust relevance: a prediction, corrected by what the clicks say beyond it.
 
-    .. math:: \hat y_i = \hat r_i + \frac{c_i - \beta_i - p_i \hat r_i}{\max(p_i, \tau)}
+    .. math:: \hat y_i = \hat r_i + \frac{c_i - \beta_i - \theta_i \hat r_i}{\max(p_i, \tau)}
 
-    The expectation is the relevance if either propensities or predictions are right, and the variance is small where
-    predictions are good.
+    The expectation is the relevance if either propensities or predictions are right. The variance is smaller than that
+    of ``ips_labels`` where rankings were randomised and predictions are good; with one fixed ranking and no clipping
+    the two are equal, and with clipping this one has less bias.
 
     Args:
       clicks: 0 and 1 for each item.
-      propensities: the chance p that each item was looked at; see ``ips_labels`` for trust bias.
+      propensities: the chance p that each item is looked at, over all rankings that the logged ranker may show; see
+        ``ips_labels`` for trust bias.
       predictions: estimates of the relevance, in [0, 1], of a regression on clicks, such as ``regression_em``.
       where: True at real items.
       clip: the smallest propensity τ that is divided by. None: no clipping.
       offsets: as in ``ips_labels``.
+      shown: the chance θ that each item was looked at where it was shown this time; None: as p, one fixed ranking.
 
     Returns:
       One number for each item; the prediction where the propensity is 0; 0 at masked items.
@@ -138,7 +142,8 @@ def dr_labels(
     """
     p, c, beta, lists = prepare(propensities, clicks, where, None, offsets)
     r = as_items(predictions, p.shape, "predictions", p.dtype, lists.where)
-    surprise = (c if beta is None else c - beta) - p * r
+    theta = p if shown is None else as_items(shown, p.shape, "shown", p.dtype, lists.where)
+    surprise = (c if beta is None else c - beta) - theta * r
     return neutralise(r + _over(surprise, _clipped(p, p.shape, p.dtype, lists.where, clip)), lists.where)
 
 
@@ -236,8 +241,8 @@ def dr_t12n(loss_fn: Fn, *, clip: Real[ArrayLike, ""] | None = None) -> Fn:
       clip: the smallest propensity that is divided by. None: no clipping.
 
     Returns:
-      A loss ``(scores, clicks, *, propensities, predictions, where=None, offsets=None, …)``; other arguments are those
-      of ``loss_fn``.
+      A loss ``(scores, clicks, *, propensities, predictions, where=None, offsets=None, shown=None, …)``; other
+      arguments are those of ``loss_fn``.
 
     References: Oosterhuis 2023, "Doubly robust estimation for correcting position bias in click feedback for unbiased
       learning to rank".
@@ -257,9 +262,10 @@ def dr_t12n(loss_fn: Fn, *, clip: Real[ArrayLike, ""] | None = None) -> Fn:
         predictions: Any,
         where: Any = None,
         offsets: Any = None,
+        shown: Any = None,
         **options: Any,
     ) -> Array:
-        labels = dr_labels(clicks, propensities, predictions, where=where, clip=clip, offsets=offsets)
+        labels = dr_labels(clicks, propensities, predictions, where=where, clip=clip, offsets=offsets, shown=shown)
         return loss_fn(scores, labels, where=where, **options)
 
     return _wrapped(loss_fn, "dr", body)
