@@ -8,7 +8,7 @@ from jaxtyping import Float, Real, Shaped
 from jrank.arrays import as_array, as_floating, neutralise, reduce_values
 from jrank.errors import LearnError
 from jrank.losses._elementary import softplus
-from jrank.losses._softmax import clip_scores, list_logsumexp
+from jrank.losses._softmax import clip_scores, identity_labels, list_logsumexp, targets_of
 from jrank.metrics._lists import Fn, finish, prepare
 from jrank.types import Array, ArrayLike
 
@@ -23,6 +23,7 @@ def calibrated_softmax_loss(
     segments: Shaped[ArrayLike, "*batch n"] | None = None,
     weights: Shaped[ArrayLike, "*batch n"] | None = None,
     virtual_label: Real[ArrayLike, ""] = 1.0,
+    label_fn: Fn = identity_labels,
     reduce_fn: Fn | None = jnp.mean,
 ) -> Float[Array, "..."]:
     r"""Softmax loss with one more item of score 0, which ties the scores to the scale of the labels.
@@ -39,6 +40,7 @@ def calibrated_softmax_loss(
       segments: ids of lists within a row, in any order.
       weights: a factor for the label of each item.
       virtual_label: :math:`y_0`, the label of the item of score 0. May be traced.
+      label_fn: as in ``softmax_loss``.
       reduce_fn: reduction over the lists; None returns one value per list.
 
     Returns:
@@ -59,7 +61,7 @@ def calibrated_softmax_loss(
     dtype = as_floating(scores, "scores").dtype
     s, y, w, lists = prepare(scores, labels, where, segments, weights)
     s = clip_scores(s)
-    y = y if w is None else y * w
+    y = targets_of(y, w, lists, segments, label_fn)
     total = softplus(list_logsumexp(s, lists))
     asked = (y != 0) | jnp.isnan(s)
     surprise = lists.spread(total) - s

@@ -43,6 +43,7 @@ def sampled_sums(
     """
     order, sort_key, slot = label_order(y, lists)
     begin, count = pairs_after(loss, order, sort_key, slot, lists)
+    count = count.astype(s.dtype)
     total = jnp.sum(count, axis=-1, keepdims=True)
     share = jnp.cumsum(count, axis=-1) / jnp.maximum(total, 1)
     first_key, second_key = jax.random.split(key)

@@ -119,8 +119,8 @@ def pairs_after(loss: PairLoss, order: Array, key: Array, slot: Array | None, li
       lists: the lists, in the order of the input.
 
     Returns:
-      The first place, int32, and a floating count, 0 for masked items; for pairs in both directions the item itself is
-      among them.
+      The first place and the count, int32; 0 for masked items. For pairs in both directions the item itself stands among
+      them.
     """
     place = iota_like(order)
     n = order.shape[-1]
@@ -148,7 +148,7 @@ def pairs_after(loss: PairLoss, order: Array, key: Array, slot: Array | None, li
     count = final + 1 - begin - (1 if loss.pairs == "all" else 0)
     if lists.where is not None:
         count = jnp.where(take_last(lists.where, order), count, jnp.zeros_like(count))
-    return begin, jnp.maximum(count, jnp.zeros_like(count)).astype(jnp.result_type(float))
+    return begin, jnp.maximum(count, jnp.zeros_like(count))
 
 
 def count_pairs(loss: PairLoss, labels: Array, lists: Lists) -> Array:

@@ -14,10 +14,24 @@ from jrank.metrics import default_gain_fn
 from jrank.metrics._lists import Fn, Lists, accepts, finish, prepare
 from jrank.types import Array, ArrayLike
 
-__all__ = ["clip_scores", "list_logsumexp", "poly1_softmax_loss", "softmax_loss", "unique_softmax_loss"]
+__all__ = [
+    "clip_scores",
+    "identity_labels",
+    "list_logsumexp",
+    "poly1_softmax_loss",
+    "softmax_loss",
+    "targets_of",
+    "unique_softmax_loss",
+]
 
 
-def _identity(labels: Array, *, where: Array | None = None) -> Array:
+def identity_labels(labels: Array, *, where: Array | None = None) -> Array:
+    """Return labels as they are.
+
+    Args:
+      labels: any.
+      where: not used; label functions take it.
+    """
     return labels
 
 
@@ -53,7 +67,16 @@ def list_logsumexp(scores: Array, lists: Lists) -> Array:
     return value if lists.valid is None else jnp.where(lists.valid, value, jnp.zeros_like(value))
 
 
-def _targets(labels: Array, weights: Array | None, lists: Lists, segments: Any, label_fn: Fn) -> Array:
+def targets_of(labels: Array, weights: Array | None, lists: Lists, segments: Any, label_fn: Fn) -> Array:
+    """Weight labels, and hand them to a label function; 0 at masked places.
+
+    Args:
+      labels: one label per item.
+      weights: one weight per item, or None.
+      lists: the lists.
+      segments: the ids that ``lists`` was made from, or None.
+      label_fn: called with ``where``, and with ``segments`` if it takes them.
+    """
     labels = labels if weights is None else labels * weights
     options = {"segments": segments} if segments is not None and accepts(label_fn, "segments") else {}
     targets = label_fn(labels, where=lists.where, **options)
@@ -73,7 +96,7 @@ def softmax_loss(
     where: Shaped[ArrayLike, "..."] | None = None,
     segments: Shaped[ArrayLike, "*batch n"] | None = None,
     weights: Shaped[ArrayLike, "*batch n"] | None = None,
-    label_fn: Fn = _identity,
+    label_fn: Fn = identity_labels,
     reduce_fn: Fn | None = jnp.mean,
 ) -> Float[Array, "..."]:
     r"""Softmax cross-entropy: the listwise loss to start with.
@@ -110,7 +133,7 @@ def softmax_loss(
     dtype = as_floating(scores, "scores").dtype
     s, y, w, lists = prepare(scores, labels, where, segments, weights)
     s = clip_scores(s)
-    targets = _targets(y, w, lists, segments, label_fn)
+    targets = targets_of(y, w, lists, segments, label_fn)
     surprise = lists.spread(list_logsumexp(s, lists)) - s
     return finish(lists.sum(_asked(targets, surprise, s)), lists, reduce_fn, dtype)
 

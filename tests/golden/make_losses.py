@@ -21,16 +21,16 @@ RNG = np.random.default_rng(20261130)
 def lightgbm_gradient(scores, labels, sizes, **params):
     """Gradients of the objective lambdarank, item by item.
 
-    LightGBM does not show them. A tree of two leaves, one of which holds one item, has the value -g / (h + l2) there:
-    two values of l2 give g. None where LightGBM would not split.
+    LightGBM does not show them. A tree of two leaves, one of which holds some items, has the value -g / (h + l2) there,
+    summed over these items: two values of l2 give g. It takes leaves with little curvature for empty; an item of that
+    kind is put together with the one that has most.
     """
-    out = []
-    n = len(scores)
-    for i in range(n):
+
+    def of_items(*items):
         leaf = []
         for l2 in (1.0, 3.0):
             data = lightgbm.Dataset(
-                (np.arange(n) == i).astype(float)[:, None],
+                np.isin(np.arange(len(scores)), items).astype(float)[:, None],
                 label=labels,
                 group=sizes,
                 init_score=scores,
@@ -47,7 +47,19 @@ def lightgbm_gradient(scores, labels, sizes, **params):
                 "verbose": -1,
             }
             leaf.append(lightgbm.train(options | params, data, num_boost_round=1).predict(np.array([[1.0]]))[0])
-        out.append(None if 0.0 in leaf else round(2.0 / (1 / leaf[0] - 1 / leaf[1]), 7))
+        if 0.0 in leaf:
+            return None, 0.0
+        gradient = 2.0 / (1 / leaf[0] - 1 / leaf[1])
+        return gradient, -gradient / leaf[0] - 1.0
+
+    alone = [of_items(i) for i in range(len(scores))]
+    anchor = max(range(len(scores)), key=lambda i: alone[i][1])
+    out = []
+    for i, (gradient, _) in enumerate(alone):
+        if gradient is None:
+            both, _ = of_items(i, anchor)
+            gradient = None if both is None else both - alone[anchor][0]
+        out.append(None if gradient is None else round(gradient, 7))
     return out
 
 

@@ -48,7 +48,7 @@ def softplus(x):
         (L.lambdarank_loss, 0.364037942),
         (L.listnet_loss, 1.442744602),
         (L.p_listmle_loss, 11.289693699),
-        (functools.partial(L.listmle_loss, ties="group"), 2.381584570),
+        (functools.partial(L.listmle_loss, ties="group"), 3.105661554),
         (functools.partial(L.smooth_ap_loss, temperature=0.1), 1 - 0.999988573),
         (L.neural_ndcg_loss, -0.823543678),
         (functools.partial(L.neural_ndcg_loss, temperature=0.1), -0.796711775),

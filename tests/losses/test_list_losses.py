@@ -1,4 +1,4 @@
-"""Losses with one value per list: values by NumPy, and the properties that every one of them keeps."""
+"""Losses with one value per list: values by NumPy; test_properties.py holds their properties."""
 
 import functools
 
@@ -6,9 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from jrank import losses as L
 from jrank.errors import LearnError
@@ -106,96 +103,6 @@ def test_random_lists(loss):
         rows = zip(scores.astype(float), labels.astype(float), where, strict=True)
         want = [ORACLES[loss](s[w], y[w]) for s, y, w in rows]
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
-
-
-@named
-def test_gradients_by_finite_differences(loss, x64):
-    scores, labels, where = sample(3, (2, 5))
-    s, v = scores.astype(np.float64), np.random.default_rng(4).normal(size=(2, 5))
-    value = jax.jit(lambda s: loss(s, labels, where=where))
-    slope = jax.jit(jax.grad(value))
-    h = 1e-5
-    np.testing.assert_allclose(np.sum(slope(s) * v), (value(s + h * v) - value(s - h * v)) / (2 * h), rtol=1e-7)
-    curve = jax.jit(lambda s: jax.jvp(slope, (s,), (jnp.asarray(v),))[1])(s)
-    np.testing.assert_allclose(curve, (slope(s + h * v) - slope(s - h * v)) / (2 * h), rtol=1e-6, atol=1e-9)
-
-
-@named
-@given(hnp.arrays(np.float32, (2, 4), elements=st.sampled_from([0.0, np.nan, np.inf, -np.inf, 1e30, -5.0])))
-def test_what_is_masked_never_matters(loss, junk):
-    scores, labels, _ = sample(1, (2, 6))
-    where = np.broadcast_to(np.arange(10) < 6, (2, 10))
-    quiet = np.zeros((2, 4), np.float32)
-    wide = np.hstack([scores, quiet]), np.hstack([labels, quiet]), where
-    loud = np.hstack([scores, junk]), np.hstack([labels, junk[:, ::-1]]), where
-    np.testing.assert_array_equal(jitted(loss)(*loud), jitted(loss)(*wide))
-    np.testing.assert_allclose(jitted(loss)(*loud), jitted(loss)(scores, labels), rtol=1e-5)
-    grad = np.asarray(gradient(loss)(*loud))
-    np.testing.assert_array_equal(grad, gradient(loss)(*wide))
-    assert np.all(grad[:, 6:] == 0)
-
-
-@named
-def test_lists_without_items_are_left_out_of_means(loss):
-    two = np.stack([S, S]), np.stack([Y, Y])
-    both = jax.jit(jax.value_and_grad(loss))
-    value, grad = both(*two, where=np.zeros((2, 4), bool))
-    assert value == 0
-    assert np.all(np.asarray(grad) == 0)
-    value, grad = both(*two, where=np.array([[True] * 4, [False] * 4]))
-    np.testing.assert_allclose(value, both(*two, where=np.ones((2, 4), bool))[0], rtol=1e-6)
-    assert np.all(np.asarray(grad)[1] == 0)
-    assert loss(np.zeros((2, 0), np.float32), np.zeros((2, 0), np.float32)) == 0
-
-
-@named
-def test_a_list_without_a_relevant_item_costs_nothing(loss):
-    assert jitted(loss)(S, Y * 0) == 0
-    assert np.all(np.asarray(gradient(loss)(S, Y * 0)) == 0)
-
-
-@named
-def test_segments_equal_a_loop(loss):
-    scores, labels, where = sample(5, (2, 12))
-    segments = np.random.default_rng(6).integers(3, 7, size=(2, 12))
-    got = np.asarray(jitted(loss)(scores, labels, where, segments))
-    grad = np.asarray(gradient(loss, reduce_fn=jnp.sum)(scores, labels, where, segments))
-    for b in range(2):
-        want, slope = np.zeros(12, np.float32), np.zeros(12, np.float32)
-        for one in np.unique(segments[b]):
-            mine = (segments[b] == one) & where[b]
-            if mine.any():
-                want[np.flatnonzero(mine)[0]] = jitted(loss)(scores[b], labels[b], mine)
-                slope += gradient(loss, reduce_fn=jnp.sum)(scores[b], labels[b], mine)
-        np.testing.assert_allclose(got[b], want, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(grad[b], slope, rtol=1e-4, atol=1e-5)
-    lists = sum(len(np.unique(s[w])) for s, w in zip(segments, where, strict=True))
-    mean = jitted(loss, jnp.mean)(scores, labels, where, segments)
-    np.testing.assert_allclose(mean, got.sum() / lists, rtol=1e-5)
-
-
-@named
-def test_batch_equals_vmap_and_jit_equals_eager(loss):
-    scores, labels, where = sample(7)
-    eager = loss(scores, labels, where=where, reduce_fn=None)
-    np.testing.assert_allclose(jax.vmap(jitted(loss))(scores, labels, where), eager, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(jitted(loss)(scores, labels, where), eager, rtol=1e-5, atol=1e-6)
-    deep = jitted(loss)(scores[:, None], labels[:, None], where[:, None])
-    np.testing.assert_allclose(deep[:, 0], eager, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(jitted(loss, jnp.sum)(scores, labels, where), eager.sum(), rtol=1e-5)
-
-
-@named
-def test_order_of_the_items_and_a_common_shift_do_not_matter(loss):
-    scores, labels, where = sample(8)
-    order = np.random.default_rng(0).permutation(9)
-    # Distinct labels: which of two equal ones comes first is a matter of the loss.
-    labels = labels + np.arange(9, dtype=np.float32) / 16
-    want = jitted(loss)(scores, labels, where)
-    np.testing.assert_allclose(
-        jitted(loss)(scores[:, order], labels[:, order], where[:, order]), want, rtol=1e-5, atol=1e-6
-    )
-    np.testing.assert_allclose(jitted(loss)(scores + 8, labels, where), want, rtol=1e-4, atol=1e-5)
 
 
 @named

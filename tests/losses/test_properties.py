@@ -320,6 +320,13 @@ def test_padding_changes_no_more_than_rounding(case):
 
 
 @cases(quick=True)
+def test_lists_of_no_items(case):
+    nothing = np.zeros((2, 0), np.float32)
+    value = jax.jit(lambda s: case.loss(s, s, **case.options))(nothing)
+    assert np.all(np.asarray(value) == 0)
+
+
+@cases(quick=True)
 def test_means_leave_out_lists_without_items(case):
     scores, labels, where = sample(12)
     where[1] = False
