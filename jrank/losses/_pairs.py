@@ -119,8 +119,8 @@ def pairs_after(loss: PairLoss, order: Array, key: Array, slot: Array | None, li
       lists: the lists, in the order of the input.
 
     Returns:
-      The first place and the count, int32; 0 for masked items. For pairs in both directions the item itself stands among
-      them.
+      The first place and the count, int32; 0 for masked items. For pairs in both directions the item itself stands
+      among them.
     """
     place = iota_like(order)
     n = order.shape[-1]
