@@ -12,6 +12,7 @@ from jrank.evaluation._judged import Judged
 from jrank.evaluation._metrics import Measure, parse_metric
 from jrank.evaluation._tables import render
 from jrank.runs import Qrels, Run
+from jrank.runs._table import counted
 
 __all__ = ["Report", "as_qrels", "as_run", "evaluate"]
 
@@ -74,7 +75,7 @@ class Report(Mapping[str, float]):
     def caption(self) -> str:
         """Over how many queries the values go, in words."""
         counts = self.counts
-        text = f"{counts['queries']} queries"
+        text = counted(counts["queries"], "query", "queries")
         parts = [
             f"{counts[key]} {words}"
             for key, words in (

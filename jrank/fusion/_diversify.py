@@ -95,6 +95,8 @@ def mmr(
         raise FusionError(f"similarity has shape {tuple(similarity.shape)}, expected [..., n, n]", reason="invalid_run")
     if is_concrete(lam) and not 0 <= lam <= 1:
         raise FusionError(f"lam is {lam}, expected 0 to 1", reason="invalid_config")
+    if not rel.shape[-1]:
+        return xp.full((*rel.shape[:-1], k), -1, dtype=np.int32)
     fn = resolve_norm(norm)
     if fn is not None:
         options = {"constant": 1.0} if norm in ("min_max", "min-max") else {}
@@ -154,6 +156,8 @@ def dpp(
     [0, 2, -1]
     """
     xp, rel, v, valid = _arguments(relevance, embeddings, where, k, "embeddings")
+    if not rel.shape[-1]:
+        return xp.full((*rel.shape[:-1], k), -1, dtype=np.int32)
     v = xp.where(valid[..., None], v, 0)
     square = xp.sum(v * v, axis=-1, keepdims=True)
     some_length = square > 0

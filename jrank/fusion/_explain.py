@@ -8,7 +8,7 @@ import numpy as np
 
 from jrank.errors import FusionError
 from jrank.fusion._align import align
-from jrank.fusion._fuse import as_runs
+from jrank.fusion._fuse import as_runs, as_weights
 from jrank.fusion._methods import resolve_method
 from jrank.fusion._normalize import normalize
 from jrank.runs import Run
@@ -117,7 +117,7 @@ def explain(
         return []
     ranks, scores = side.ranks[0], side.scores[0]
     if params.get("weights") is not None:
-        params["weights"] = np.asarray(params["weights"], np.float64)
+        params["weights"] = as_weights(params["weights"])
     fused = aligned.to_run(np.asarray(found(ranks, scores, **params), np.float64))
     parts = _contributions(found, ranks, scores, params)
     normal = None

@@ -11,7 +11,7 @@ from jrank.fusion._entries import fuse_ranks, fuse_scores, sums_alone
 from jrank.fusion._methods import Method, resolve_method
 from jrank.runs import Run
 
-__all__ = ["as_runs", "fuse"]
+__all__ = ["as_runs", "as_weights", "fuse"]
 
 
 def as_runs(runs: Any) -> list[Run]:
@@ -29,6 +29,23 @@ def as_runs(runs: Any) -> list[Run]:
     if not values:
         raise FusionError("there is no run to fuse", reason="empty_input", hint="pass a list of runs")
     return [run if isinstance(run, Run) else Run(run) for run in values]
+
+
+def as_weights(weights: Any) -> np.ndarray:
+    """Return weights as an array.
+
+    Args:
+      weights: one number per run.
+
+    Raises:
+      FusionError: they are no numbers.
+    """
+    try:
+        return np.asarray(weights, np.float64)
+    except (TypeError, ValueError):
+        raise FusionError(
+            f"weights is {weights!r}", reason="invalid_config", hint="pass a list of numbers, one for each run"
+        ) from None
 
 
 def fuse(
@@ -69,7 +86,7 @@ def fuse(
     found, params = resolve_method(method, params, preset)
     listed = as_runs(runs)
     if params.get("weights") is not None:
-        params["weights"] = np.asarray(params["weights"], np.float64)
+        params["weights"] = as_weights(params["weights"])
     aligned = align(listed, queries=queries, depth=depth)
     if found.term is not None and not params.get("weights_in_rank"):
         values = fuse_ranks(aligned, found.term, params)

@@ -64,6 +64,8 @@ class InvertedIndex:
         raise NotImplementedError
 
     def _listed(self, queries: Any) -> list[Any]:
+        if not isinstance(queries, Iterable):
+            raise TypeError(f"queries must be a list of queries or a single one, got {type(queries).__name__}")
         return [queries] if isinstance(queries, (str, Mapping)) else list(queries)
 
     def _make_rows(self, queries: Sequence[Any], num_terms: int) -> sparse.csr_array:

@@ -26,6 +26,9 @@ ENGLISH_STOP_WORDS = frozenset([
 
 WORDS = r"\w\w+"
 
+# None may stand among the texts by mistake.
+_NOTHING: Any = object()
+
 # Words that are turned into numbers at a time.
 BLOCK = 1 << 16
 
@@ -132,8 +135,6 @@ class Analyzer:
         Raises:
           TypeError: it is not a string.
         """
-        if not isinstance(text, str):
-            raise TypeError(f"a text must be a string, got {type(text).__name__}")
         if not isinstance(text, str):
             raise TypeError(f"a text must be a string, got {type(text).__name__}")
         words = self._words(text)
@@ -276,8 +277,8 @@ def encode_texts(
     ([0, 1, 1, 2], {'red': 0, 'fox': 1, 'run': 2})
     """
     texts = iter(texts)
-    first = next(texts, None)
-    if first is None:
+    first = next(texts, _NOTHING)
+    if first is _NOTHING:
         return EncodedTexts(np.zeros(0, np.int32), np.zeros(0, np.int64))
     texts = itertools.chain([first], texts)
     # An analyzer of ours is asked for words first, and for the terms of the distinct ones at the end.

@@ -148,3 +148,8 @@ def test_lambda_goes_from_similarity_to_relevance():
 def test_what_is_refused(unchecked, call, message):
     with pytest.raises(FusionError, match=message):
         call(np.ones(3), np.eye(3))
+
+
+def test_nothing_to_choose_from():
+    assert fusion.mmr(np.zeros((2, 0)), np.zeros((2, 0, 0)), k=2).tolist() == [[-1, -1], [-1, -1]]
+    assert fusion.dpp(np.zeros(0), np.zeros((0, 3)), k=2).tolist() == [-1, -1]

@@ -162,3 +162,9 @@ def test_the_host_path_never_imports_jax():
         "fusion.fit([a, a], {'q': {'d': 1}}); assert 'jax' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_weights_that_are_no_numbers():
+    for weights in ("ab", ["a", "b"], {"bm25": 1}):
+        with pytest.raises(FusionError, match="pass a list of numbers"):
+            fusion.fuse([{"q": {"a": 1.0}}, {"q": {"a": 1.0}}], weights=weights)

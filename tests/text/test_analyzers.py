@@ -169,3 +169,9 @@ def test_missing_stemmer_names_the_install_line(monkeypatch):
     with pytest.raises((MissingExtraError, ImportError), match="Stemmer"):
         Analyzer()
     assert Analyzer(language=None)("red fox") == ["red", "fox"]
+
+
+def test_none_among_texts_is_no_end(unchecked):
+    for texts in ([None], [None, "fox"], ["fox", None]):
+        with pytest.raises(TypeError, match="NoneType"):
+            encode_texts(texts, Analyzer(), {})
