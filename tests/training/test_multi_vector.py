@@ -23,7 +23,7 @@ RAW = {
 }
 RULES = MultiVectorRules(query_length=6, document_length=12)
 # A query of one word is answered by the document that holds the next word.
-LISTS = [(f"w{i}", [f"w{(i + 1) % 16} . w{i % 3}", f"w{(i + 5) % 16} ."], [1, 0]) for i in range(16)]
+LISTS = [(f"w{i}", [f"w{(i + 1) % 16} .", f"w{(i + 5) % 16} . w{(i + 5) % 16}"], [1, 0]) for i in range(16)]
 # One set of static options, so that tests share a compiled step.
 T = 0.2
 OPTIONS = {"batch_size": 8, "learning_rate": 0.02, "temperature": T, "progress": False}
@@ -86,12 +86,12 @@ def test_distillation_losses(model):
 
 
 def test_it_learns_and_resumes(model, tmp_path):
-    options = OPTIONS | {"max_steps": 150, "validation": LISTS, "validate_every": 50}
+    options = OPTIONS | {"max_steps": 150, "validation": LISTS, "validate_every": 150}
     whole = training.fit_multi_vector(model, LISTS, **options)
     assert whole.history.loss[-1] < 0.3 < whole.history.loss[0]
     assert whole.best.metric > 0.95
     table = scores(whole.model, LISTS)
-    assert np.mean(table[:, ::2].argmax(axis=1) == np.arange(16)) > 0.9  # negatives of one are right for another
+    assert np.mean(table[:, ::2].argmax(axis=1) == np.arange(16)) > 0.9
     # A run that is over returns what it made.
     options |= {"resume": tmp_path / "run", "save_every": 10, "max_steps": 10, "validation": None}
     whole = training.fit_multi_vector(model, LISTS, **options)
