@@ -15,7 +15,8 @@ items, leading axes are a batch.
 >>> print(ndcg_metric(scores, labels, where=where))
 1.0
 
-``reduce_fn=None`` keeps one value per list, ``topn`` is the cut-off, ``ties`` the rule for equal scores.
+``reduce_fn=None`` keeps one value per list, ``valid_lists`` says which stand for one with a valid item, ``topn`` is the
+cut-off, ``ties`` the rule for equal scores.
 
 >>> print(mrr_metric(scores, labels, reduce_fn=None), precision_metric(scores, labels, topn=2))
 [1. 1.] 0.75
@@ -31,6 +32,7 @@ from jrank.metrics._dcg import dcg_metric, ndcg_metric
 from jrank.metrics._gains import default_discount_fn, default_gain_fn, letor_discount_fn, linear_gain_fn
 from jrank.metrics._graded import arp_metric, err_metric, q_metric, rbp_metric
 from jrank.metrics._incomplete import bpref_metric, infap_metric, judged_metric
+from jrank.metrics._lists import valid_lists
 from jrank.metrics._opa import kendall_metric, opa_metric
 from jrank.metrics._ranking import cutoff, ranks
 
@@ -62,4 +64,5 @@ __all__ = [
     "rprec_metric",
     "success_metric",
     "tau_ap_metric",
+    "valid_lists",
 ]

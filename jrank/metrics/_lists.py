@@ -42,6 +42,7 @@ __all__ = [
     "product_before",
     "running_count",
     "segment_slots",
+    "valid_lists",
 ]
 
 # A function that users hand in; jrank.types describes each kind. Those protocols name the arguments,
@@ -295,6 +296,37 @@ def finish(values: Array, lists: Lists, reduce_fn: Fn | None, dtype: Any = None)
     """
     result = reduce_values(values, lists.valid, reduce_fn)
     return result if dtype is None else result.astype(dtype)
+
+
+def valid_lists(
+    scores: Any,
+    *,
+    where: Any = None,
+    segments: Any = None,
+) -> Array:
+    """Tell which values of a loss or metric with ``reduce_fn=None`` stand for a list.
+
+    Args:
+      scores: one score per item, ``[..., n]``; only the shape counts.
+      where: True at real items. None: all are.
+      segments: ids of lists within a row, in any order.
+
+    Returns:
+      Bools in the shape of those values, ``[...]``, or ``[..., n]`` with segments: whether the list has a valid item.
+
+    Raises:
+      LearnError: shapes differ.
+
+    Cost: O(n), with segments one sort.
+
+    >>> where = jnp.array([[True, False], [False, False]])
+    >>> valid_lists(jnp.zeros((2, 2)), where=where).tolist()
+    [True, False]
+    """
+    s, _, _, lists = prepare(scores, scores, where, segments)
+    if lists.valid is not None:
+        return lists.valid
+    return jnp.ones(s.shape[:-1], bool)
 
 
 def accepts(fn: Callable[..., Any], name: str) -> bool:

@@ -177,6 +177,17 @@ def test_lists_without_items_are_left_out_of_means(metric):
     assert metric(S, Y * 0) == 0
 
 
+def test_which_values_stand_for_a_list():
+    where = np.array([[1, 1, 0, 1], [0, 0, 0, 0]], bool)
+    scores = np.stack([S, S])
+    np.testing.assert_array_equal(M.valid_lists(scores, where=where), [True, False])
+    assert M.valid_lists(scores).all()
+    segments = np.array([[7, 5, 5, 5], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(
+        M.valid_lists(scores, where=where, segments=segments), [[True, True, False, False], [False] * 4]
+    )
+
+
 @named
 def test_batch_equals_vmap_and_jit_equals_eager(metric):
     scores, labels, where = sample(7)
