@@ -8,6 +8,7 @@ import functools
 import os
 import pathlib
 import statistics
+import sys
 import time
 
 import numpy as np
@@ -74,6 +75,7 @@ def main():
     import jax
 
     from jrank import metrics, models, training
+    from jrank.errors import TrainError
 
     found = collections(data)
     print("| loss | " + " | ".join(f"{name} NDCG@10" for name in found) + " | s |\n|:--|" + "--:|" * (len(found) + 1))
@@ -87,20 +89,19 @@ def main():
             features, labels, where = test.padded()
             for seed in range(options.seeds):
                 model = models.MLPRanker(features.shape[-1], hidden=(64,), dropout=0.1, seed=seed)
-                done = training.fit_ranker(
-                    model,
-                    train,
-                    loss=loss,
-                    epochs=options.epochs,
-                    batch_size=64,
-                    learning_rate=3e-3,
-                    weight_decay=1e-2,
-                    list_size=120,
-                    seed=seed,
-                    progress=False,
-                )
+                recipe = {"epochs": options.epochs, "batch_size": 64, "learning_rate": 3e-3, "weight_decay": 1e-2}
+                try:
+                    done = training.fit_ranker(
+                        model, train, loss=loss, list_size=120, seed=seed, progress=False, **recipe
+                    )
+                except TrainError as error:
+                    print(f"{name}: {error}", file=sys.stderr)
+                    break
                 scores = done.model(features, where=where)
                 values.append(float(ndcg(scores, labels, where=where)))
+            if len(values) < options.seeds:
+                cells.append("diverged")
+                continue
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
             cells.append(f"{np.mean(values):.4f} ± {spread:.4f}")
         print(f"| `{name}` | " + " | ".join(cells) + f" | {time.perf_counter() - started:.0f} |", flush=True)

@@ -81,6 +81,7 @@ def main():
     parser.add_argument("--items", type=int, default=1000)
     parser.add_argument("--only", nargs="*", help="names of losses")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--memory", action="store_true", help="compile and tell the memory, run nothing")
     parser.add_argument("--no-rax", action="store_true", help="where Rax would not fit into memory")
     options = parser.parse_args()
     import jax
@@ -97,6 +98,9 @@ def main():
         try:
             run, size = compiled(ours(name), *arrays)
         except (AttributeError, ModuleNotFoundError):
+            continue
+        if options.memory:
+            print(f"| {name} | {size:.1f} |", flush=True)
             continue
         calls = {"ours": lambda run=run: jax.block_until_ready(run(*arrays))}
         peer = LOSSES.get(name)
