@@ -18,6 +18,16 @@ for hit in ranker.rank("what is a cross-encoder?", documents, top_k=10):
 or from the command line: `jrank rerank --model PATH/TO/THIS/DIRECTORY "what is a cross-encoder?" documents.jsonl`.
 
 Scores are raw outputs of the model: larger is better, and they are not probabilities.""",
+    "multi-vector-encoder": """```python
+from jrank import serving
+
+encoder = serving.MultiVectorEncoder.from_file("PATH/TO/THIS/DIRECTORY")
+vectors = encoder.encode_documents(documents)
+for hit in encoder.rank("what is late interaction?", documents, top_k=10):
+    print(hit.score, hit.document)
+```
+
+`scorer.onnx` computes the scores: the sum, over the query's tokens, of the best match among the document's.""",
     "function": """```python
 import onnxruntime
 

@@ -1,5 +1,6 @@
 """The public function: a model in, a checked bundle directory out."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,12 +16,13 @@ from jrank.errors import ExportError
 from jrank.export._card import model_card
 from jrank.export._convert import OPSET, convert, count_nodes
 from jrank.export._jobs import cross_encoder_job, function_job
+from jrank.export._multi_vector import multi_vector_job, scorer_job
 from jrank.export._parity import TOLERANCE, check_parity
 from jrank.export._quality import measure_quality
 from jrank.export._quantize import METHODS, quantize_weights
 from jrank.export._report import ExportReport
 from jrank.files import atomic_directory
-from jrank.models import CrossEncoder
+from jrank.models import CrossEncoder, MultiVectorEncoder
 
 __all__ = ["to_onnx"]
 
@@ -52,7 +54,8 @@ def to_onnx(
     whole or not at all. `jrank.serving` loads it without jax.
 
     Args:
-      model: a `models.CrossEncoder`; a `models.MLPRanker`; or any pure function of arrays, with ``inputs``.
+      model: a `models.CrossEncoder`; a `models.MultiVectorEncoder`, whose bundle holds ``scorer.onnx`` (MaxSim) too; a
+        `models.MLPRanker`; or any pure function of arrays, with ``inputs``.
       directory: where; an older bundle is replaced, a directory with anything else in it is refused.
       quantize: None for float32; "int8" for the fastest on CPUs, a quarter of the size: int8 weights per column, and
         activations quantised with one scale per batch; "int8-weights" for the same size with float32 arithmetic, scores
@@ -100,6 +103,10 @@ def to_onnx(
     if isinstance(model, CrossEncoder):
         _refuse(inputs=inputs, outputs=outputs, samples=samples, where="known for a CrossEncoder")
         job = cross_encoder_job(model, max_length)
+    elif isinstance(model, MultiVectorEncoder):
+        _refuse(inputs=inputs, outputs=outputs, samples=samples, where="known for a MultiVectorEncoder")
+        _refuse(pairs=pairs, max_length=max_length, where="for a CrossEncoder")
+        job = multi_vector_job(model)
     else:
         _refuse(pairs=pairs, max_length=max_length, where="for a CrossEncoder")
         job = function_job(model, inputs, outputs, samples)
@@ -110,9 +117,19 @@ def to_onnx(
     data, quality = full, None
     if quantize is not None:
         data = quantize_weights(full, quantize)
-        quality = measure_quality(job, full, data, pairs)
+        # The vectors of an encoder are compared number by number, as what a function returns.
+        plain = dataclasses.replace(job, tokenizer=None) if isinstance(model, MultiVectorEncoder) else job
+        quality = measure_quality(plain, full, data, pairs)
 
     contents = {"model.onnx": data}
+    if isinstance(model, MultiVectorEncoder):
+        scorer = scorer_job(model.dimension)
+        contents["scorer.onnx"] = convert(
+            scorer.function, scorer.inputs, scorer.outputs, metadata={"format_version": str(FORMAT_VERSION)}
+        )
+        check_parity(
+            scorer.reference, contents["scorer.onnx"], scorer.cases, scorer.outputs, tolerance=float(tolerance)
+        )
     if job.tokenizer is not None:
         contents["tokenizer.json"] = job.tokenizer.to_bytes()
     report = ExportReport(
@@ -168,7 +185,7 @@ def _check_target(directory: Path) -> None:
         return
     if not directory.is_dir():
         raise ExportError(f"{directory} is a file", reason="invalid_parameter", hint="name a directory")
-    ours = {"model.onnx", "tokenizer.json", "config.json", "README.md"}
+    ours = {"model.onnx", "scorer.onnx", "tokenizer.json", "config.json", "README.md"}
     foreign = sorted(entry.name for entry in directory.iterdir() if entry.name not in ours)
     if foreign:
         raise ExportError(

@@ -2,7 +2,7 @@
 
 >>> import jrank.serving
 >>> print(*jrank.serving.__all__)
-CrossEncoder Limits RerankHit create_app serve
+CrossEncoder Limits MultiVectorEncoder RerankHit create_app serve
 
 ``CrossEncoder.from_file(bundle)`` loads a directory that ``export.to_onnx`` wrote::
 
@@ -19,7 +19,8 @@ Nothing here imports jax: ``pip install --no-deps jrank`` with the packages of `
 from jrank.serving._cross_encoder import CrossEncoder
 from jrank.serving._hits import RerankHit
 from jrank.serving._http import create_app
+from jrank.serving._multi_vector import MultiVectorEncoder
 from jrank.serving._requests import Limits
 from jrank.serving._run import serve
 
-__all__ = ["CrossEncoder", "Limits", "RerankHit", "create_app", "serve"]
+__all__ = ["CrossEncoder", "Limits", "MultiVectorEncoder", "RerankHit", "create_app", "serve"]

@@ -9,7 +9,7 @@ from typing import Any
 from jrank.errors import DataError, ServeError
 from jrank.files import read_bytes, read_json
 
-__all__ = ["Bundle", "read_bundle"]
+__all__ = ["Bundle", "read_bundle", "read_scorer"]
 
 FORMAT = "jrank-bundle"
 FORMAT_VERSION = 1
@@ -74,6 +74,27 @@ def read_bundle(path: str | os.PathLike, *, tokenizer: bool = True) -> Bundle:
     elif recorded.get(model.name, {}).get("sha256") != hashlib.sha256(data).hexdigest():
         config = {}
     return Bundle(data, tokens, config, path)
+
+
+def read_scorer(path: Path, config: dict[str, Any]) -> bytes | None:
+    """Read the scorer of a late-interaction bundle.
+
+    Args:
+      path: the bundle's directory.
+      config: its configuration.
+
+    Returns:
+      The contents of ``scorer.onnx``, its checksum verified; None if there is none.
+
+    Raises:
+      ServeError: it does not match its checksum, or cannot be read.
+    """
+    place = path / "scorer.onnx"
+    if not place.is_file():
+        return None
+    data = _read(place, MAX_MODEL_BYTES)
+    _verify(place, data, config.get("files", {}))
+    return data
 
 
 def _read(path: Path, limit: int) -> bytes:

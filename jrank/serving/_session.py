@@ -13,7 +13,7 @@ from jrank.errors import ServeError
 from jrank.serving._onnx_file import OnnxFile, inspect
 from jrank.serving._threads import usable_cores
 
-__all__ = ["Options", "Session"]
+__all__ = ["Options", "Session", "open_session"]
 
 MAX_MODEL_BYTES = 2 << 30  # the limit of the file format
 
@@ -167,6 +167,30 @@ class Session:
                 reason="inference",
             ) from None
         return output.astype(np.float32) if output.dtype == np.float16 else output
+
+
+def open_session(data: bytes, options: Options) -> onnxruntime.InferenceSession:
+    """Open a graph of arrays, such as a scorer.
+
+    Args:
+      data: contents of the ONNX file.
+      options: how it is run.
+
+    Raises:
+      ServeError: it refers to other files, or cannot be loaded.
+    """
+    inspect(data)
+    threads = usable_cores() if options.threads is None else options.threads
+    try:
+        with _CREATE:
+            return onnxruntime.InferenceSession(
+                data, _session_options(threads, options), providers=_providers(options.providers)
+            )
+    except Exception as error:
+        raise ServeError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot load the scorer: {_first_line(error)}",
+            reason="invalid_model",
+        ) from None
 
 
 def _session_options(threads: int, options: Options) -> onnxruntime.SessionOptions:
