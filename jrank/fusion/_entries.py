@@ -52,7 +52,7 @@ def fuse_scores(aligned: Aligned, method: Method, params: dict[str, Any]) -> np.
     norm = params.get("norm", "min_max") if "norm" in method.params else method.name
     total = _sum(aligned, _normalized(aligned, norm), _weights(aligned, params))
     power = params.get(method.power, 1.0) if isinstance(method.power, str) else method.power
-    if power == 0:
+    if not power:
         return total
     return total * np.bincount(aligned.document, minlength=len(aligned.codes)).astype(np.float64) ** power
 

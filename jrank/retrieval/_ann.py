@@ -126,16 +126,18 @@ class ANNIndex:
             self._documents.add(len(vectors), ids)
             new = self._documents.alive()[before:]
             if self._graph is None:
-                self._start(vectors.shape[1])
+                self._graph = self._started(vectors.shape[1])
             self._graph.add(np.ascontiguousarray(vectors))
             self._vectors = np.concatenate([self._vectors.reshape(-1, vectors.shape[1]), vectors])
             self._places.update(zip(new, range(len(self._ids), len(self._ids) + len(new)), strict=True))
             self._ids = self._ids + new
 
-    def _start(self, dimension: int) -> None:
+    def _started(self, dimension: int) -> Any:
+        """Return a graph without vectors."""
         faiss = require("faiss", "ann")
-        self._graph = faiss.IndexHNSWFlat(dimension, self.neighbors, faiss.METRIC_INNER_PRODUCT)
-        self._graph.hnsw.efConstruction = self.build_depth
+        graph = faiss.IndexHNSWFlat(dimension, self.neighbors, faiss.METRIC_INNER_PRODUCT)
+        graph.hnsw.efConstruction = self.build_depth
+        return graph
 
     def delete(self, ids: Iterable[str] | Iterable[int]) -> None:
         """Delete vectors. They stay in the graph as way-points and are never found, until it is built anew.
@@ -146,20 +148,22 @@ class ANNIndex:
         Raises:
           RetrieveError: an id is not there; nothing is deleted then.
         """
-        gone = list(ids) if not isinstance(ids, (str, bytes)) else ids
+        if isinstance(ids, (str, bytes)):
+            raise TypeError(f"ids must be a collection of ids, got one {type(ids).__name__}")
+        gone: list[Any] = ids.tolist() if isinstance(ids, np.ndarray) else list(dict.fromkeys(ids))
         with self._lock:
             self._documents.delete(gone)
             self._documents.compact()
             kept = list(self._ids)
-            for name in gone:
-                kept[self._places.pop(name.item() if isinstance(name, np.generic) else name)] = None
+            for name in dict.fromkeys(name.item() if isinstance(name, np.generic) else name for name in gone):
+                kept[self._places.pop(name)] = None
             self._ids = kept
             if kept.count(None) > WASTE * len(kept):
                 alive = [place for place, name in enumerate(kept) if name is not None]
                 self._ids = [kept[place] for place in alive]
                 self._vectors = self._vectors[alive]
                 self._places = {name: place for place, name in enumerate(self._ids)}
-                self._start(self.dimension)
+                self._graph = self._started(self.dimension)
                 self._graph.add(self._vectors)
 
     def search(self, queries: Any, k: int = 10, *, filter: Any = None, on_empty: str = "row") -> Hits:
