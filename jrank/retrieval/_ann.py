@@ -118,7 +118,10 @@ class ANNIndex:
         Raises:
           RetrieveError: the dimension differs, an id is there already, or see ``build``.
         """
-        vectors = check_vectors(items, "items", unit=self.metric == "cosine")
+        self._append(check_vectors(items, "items", unit=self.metric == "cosine"), ids)
+
+    def _append(self, vectors: np.ndarray, ids: Any) -> None:
+        """Add vectors that are checked and, where it applies, of length 1."""
         with self._lock:
             if self.dimension not in (0, vectors.shape[1]):
                 raise _dimensions(vectors.shape[1], self.dimension)
@@ -278,7 +281,7 @@ class ANNIndex:
         if len(set(ids)) != len(ids):
             raise damaged(path, "an id comes twice")
         if len(ids):
-            index.add(vectors, ids)
+            index._append(np.array(vectors), ids)
         index._documents.next_id = next_id
         return index
 

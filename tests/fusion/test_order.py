@@ -81,3 +81,10 @@ def test_entry_by_entry_is_block_by_block(method, norm):
         got = fusion.fuse(runs, method=method, **params, **options)
         assert {q: list(got[q]) for q in got} == {q: list(want[q]) for q in want}
         np.testing.assert_allclose(got.interned.values, want.interned.values, rtol=1e-14, atol=1e-15)
+
+
+def test_votes_counted_in_bytes_are_those_counted_in_floats():
+    for ranks in (RANKS, RANKS + 0.5 * (RANKS > 0), np.where(RANKS == 7, 40000, RANKS), np.zeros((2, 3, 4), np.int32)):
+        want = fusion.condorcet(ranks, weights=np.ones(ranks.shape[-2]))
+        np.testing.assert_array_equal(fusion.condorcet(ranks), want)
+        np.testing.assert_array_equal(fusion.condorcet(ranks[0]), want[0])
