@@ -1,10 +1,12 @@
-"""Quality and size of late interaction on a collection: python scripts/bench/late_interaction.py scifact.
+"""Quality and size of late interaction on a collection: python scripts/bench late_interaction scifact.
 
 Token embeddings come from all-MiniLM-L6-v2, which was not trained for late interaction. Encoding takes minutes and is
 kept in ``.cache/late-interaction``; ``--encode 500`` encodes that many documents more and stops. The collections are
-those beside the project (``JRANK_DATA``).
+those beside the project (``JRANK_DATA``). Vectors of [CLS], [SEP] and punctuation are left out of documents.
 """
 
+import argparse
+import json
 import os
 import time
 from pathlib import Path
@@ -13,7 +15,6 @@ import numpy as np
 from _timing import ROOT
 
 PART = 500
-FIELDS = "title", "text"
 
 
 def data_root():
@@ -61,3 +62,81 @@ def parts(name, kind, ids, texts, keep_special, limit=None):
         made += len(some)
         print(f"{path.name}: {len(some)} texts in {time.perf_counter() - start:.0f} s", flush=True)
     return files
+
+
+def load(files):
+    """Token vectors of each text without punctuation and special tokens, and one vector for each text."""
+    matrices, pooled = [], []
+    for path in files:
+        with np.load(path) as part:
+            ends = np.cumsum(part["lengths"])[:-1]
+            tokens, skip = np.split(part["tokens"], ends), np.split(part["skip"], ends)
+            special = "docs" in path.name
+            matrices += [t[1:-1][~s[1:-1]] if special else t for t, s in zip(tokens, skip, strict=True)]
+            pooled.append(part["pooled"])
+    return [matrix.astype(np.float32) for matrix in matrices], np.concatenate(pooled)
+
+
+def compressions(documents, names):
+    """Ways to store documents: name, documents, and the type of the index."""
+    from jrank import maxsim
+
+    yield "float32", documents, "float32"
+    for dtype in ("bfloat16", "int8", "1bit"):
+        yield dtype, documents, dtype
+    yield "2 bits", [np.asarray(x) for x in maxsim.quantize(maxsim.pack(documents), 2).unpack()], "float32"
+    for method in names:
+        pooled = [np.asarray(maxsim.pool(x, 2, method=method, protected=0)) if len(x) else x for x in documents]
+        yield f"pooled x2, {method}", pooled, "float32"
+        yield f"pooled x2, {method}, int8", pooled, "int8"
+
+
+def main():
+    """Measure and print."""
+    from jrank import evaluate
+    from jrank.retrieval import DenseIndex, MultiVectorIndex
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("collection", nargs="?", default="scifact")
+    parser.add_argument("--encode", type=int, help="encode so many documents more, then stop")
+    parser.add_argument("--depth", type=int, default=100, help="candidates of the dense stage; 0 scores all documents")
+    parser.add_argument("--only", nargs="*", help="names of compressions")
+    parser.add_argument("--pool", nargs="*", default=["sequential"])
+    options = parser.parse_args()
+    collection = read(options.collection)
+    query_files = parts(options.collection, "queries", collection.query_ids, list(collection.queries), False)
+    files = parts(
+        options.collection, "docs", collection.doc_ids, list(collection.documents), True, limit=options.encode
+    )
+    if files is None:
+        return
+    queries, query_vectors = load(query_files)
+    documents, vectors = load(files)
+    dense = DenseIndex.build(vectors, collection.doc_ids)
+    found = dense.search(query_vectors, options.depth or 100)
+    base = evaluate(collection.qrels, found.to_run(collection.query_ids), ["ndcg@10"])["ndcg@10"]
+    tokens = sum(map(len, documents))
+    print(f"{options.collection}: {len(documents)} documents, {tokens} tokens; dense alone {base:.4f}", flush=True)
+    print("| stored as | bytes of a document | NDCG@10 | change | s for all queries |")
+    print("|:--|--:|--:|--:|--:|")
+    rows, first = [], None
+    for name, stored, dtype in compressions(documents, options.pool):
+        if options.only and not any(name.startswith(some) for some in options.only):
+            continue
+        index = MultiVectorIndex.build(stored, collection.doc_ids, dtype=dtype)
+        index.search(queries[:1], 10, candidates=[found.ids[0].tolist()] if options.depth else None)
+        start = time.perf_counter()
+        hits = index.search(queries, 10, candidates=found if options.depth else None)
+        taken = time.perf_counter() - start
+        value = evaluate(collection.qrels, hits.to_run(collection.query_ids), ["ndcg@10"])["ndcg@10"]
+        first = value if first is None else first
+        width = {"float32": 4, "bfloat16": 2, "int8": 1, "1bit": 1 / 8}[dtype]
+        size = sum(map(len, stored)) * 384 * (0.25 if name == "2 bits" else width) / len(stored)
+        size += {"1bit": 4, "2 bits": 2}.get(dtype if dtype == "1bit" else name, 0) * tokens / len(stored)
+        print(f"| {name} | {size:.0f} | {value:.4f} | {value - first:+.4f} | {taken:.1f} |", flush=True)
+        rows.append({"stored": name, "bytes": size, "ndcg@10": value, "seconds": taken})
+    print("\n" + json.dumps({"collection": options.collection, "depth": options.depth, "dense": base, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
