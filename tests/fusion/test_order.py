@@ -88,3 +88,16 @@ def test_votes_counted_in_bytes_are_those_counted_in_floats():
         want = fusion.condorcet(ranks, weights=np.ones(ranks.shape[-2]))
         np.testing.assert_array_equal(fusion.condorcet(ranks), want)
         np.testing.assert_array_equal(fusion.condorcet(ranks[0]), want[0])
+
+
+def test_two_runs_are_counted_by_sorting():
+    rng = np.random.default_rng(5)
+    ranks = np.zeros((60, 2, 25), np.int32)
+    for row in ranks.reshape(-1, 25):
+        some = rng.permutation(25)[: rng.integers(0, 26)]
+        row[some] = rng.permutation(len(some)) + 1
+    want = fusion.condorcet(ranks, weights=np.ones(2))
+    np.testing.assert_array_equal(fusion.condorcet(ranks), want)
+    np.testing.assert_array_equal(fusion.condorcet(ranks[3]), want[3])
+    ranks[ranks == 2] = 1
+    np.testing.assert_array_equal(fusion.condorcet(ranks), fusion.condorcet(ranks, weights=np.ones(2)))
