@@ -1,4 +1,4 @@
-"""Time a cross-encoder: python scripts/bench cross_encoder [--parts score,train,http] [--model DIR]
+"""Time a cross-encoder: python scripts/bench cross_encoder [--parts score,train,http,memory] [--model DIR]
 
 The model is MiniLM-L6 with a new head; it is exported to a temporary folder. Scoring is in CPU milliseconds per pair on
 one thread, all calls in one process and in turn. Peers are taken where they are installed (pip install torch
@@ -159,18 +159,10 @@ def torch_step(hf, lists, dtype):
     return statistics.median(times[1:])
 
 
-def http(folder, seconds, requests):
-    """The service over the float32 bundle: overload, throughput, memory."""
-    ranker = serving.CrossEncoder.from_file(folder / "float32", threads=1)
-    print("\nHTTP, float32, one thread")
-    measure_http(ranker, texts(ranker.tokenizer)["ragged 20..400"], seconds)
-    measure_memory(ranker, requests)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=models.DEFAULT_MODEL)
-    parser.add_argument("--parts", default="score,train,http")
+    parser.add_argument("--parts", default="score,train,http,memory")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load of the service")
     parser.add_argument("--requests", type=int, default=10_000, help="for the growth of memory")
     args = parser.parse_args()
@@ -183,10 +175,15 @@ def main():
             score(folder / "hf", folder)
         if "train" in parts:
             train(folder / "hf")
-        if "http" in parts:
+        if {"http", "memory"} & set(parts):
             if not (folder / "float32").exists():
                 export.to_onnx(model, folder / "float32")
-            http(folder, args.seconds, args.requests)
+            ranker = serving.CrossEncoder.from_file(folder / "float32", threads=1)
+            print("\nHTTP, float32, one thread")
+            if "http" in parts:
+                measure_http(ranker, texts(ranker.tokenizer)["ragged 20..400"], args.seconds)
+            if "memory" in parts:
+                measure_memory(ranker, args.requests)
         print("\n" + json.dumps({"where": _timing.where()}))
 
 

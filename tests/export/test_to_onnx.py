@@ -416,3 +416,20 @@ def test_bundles_are_served_without_the_converter(bundle):
         [sys.executable, "-c", code, str(bundle.path)], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert float(done.stdout) == serving.CrossEncoder.from_file(bundle.path).score("w1", "w2")
+
+
+def test_a_sentence_encoder_as_a_function(tmp_path):
+    raw = {"model_type": "bert", "vocab_size": 20, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = models.config_from({**raw, "intermediate_size": 32, "max_position_embeddings": 40})
+    params = models.init_params(config, 1)
+
+    def embed(input_ids, attention_mask):
+        hidden = models.encode(params, config, input_ids, attention_mask)
+        return models.pool_hidden(hidden, attention_mask, normalize=True)
+
+    struct = (("batch", "sequence"), "int32")
+    export.to_onnx(embed, tmp_path / "b", inputs={"input_ids": struct, "attention_mask": struct}, outputs=["vectors"])
+    ids, mask = np.array([[3, 4, 5], [6, 0, 0]], np.int32), np.array([[1, 1, 1], [1, 0, 0]], np.int32)
+    got = session(tmp_path / "b" / "model.onnx").run(None, {"input_ids": ids, "attention_mask": mask})[0]
+    np.testing.assert_allclose(got, embed(ids, mask), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(got, axis=1), 1.0, atol=1e-5)
