@@ -21,7 +21,7 @@ from jrank.soft._arguments import (
     work_dtype,
 )
 from jrank.soft._lists import slots
-from jrank.soft._pairwise import over_pairs
+from jrank.soft._pairwise import few_rows, over_pairs
 from jrank.soft._parts import positive, take_apart
 from jrank.soft._rank import rank
 from jrank.types import Array, ArrayLike
@@ -194,7 +194,7 @@ def _pair_sums(
         return jnp.stack([jnp.sum(term, axis=-1) for term in terms], axis=-1)
 
     rows = (items[0].safe, items[1].safe, level[0], level[1], w, here, place)
-    sums = over_pairs(block, rows, x.shape[0])
+    sums = over_pairs(block, rows, x.shape[0], few_rows)
     lost = ~(items[0].valid & items[1].valid)
     lost = lost if where is None else lost & where
     return jnp.where(lost[:, None], jnp.asarray(jnp.nan, x.dtype), sums)

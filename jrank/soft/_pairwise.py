@@ -22,15 +22,29 @@ def row_block(n: int) -> int:
     return max(1, PAIRS // max(n, 1))
 
 
-def over_pairs(fn: Callable[..., Array], rows: tuple[Array, ...], size: int) -> Array:
+def few_rows(n: int) -> int:
+    """Return how many rows of n entries a block has where each entry costs little.
+
+    Short lists come in batches, of which every list has such a block at a time: four rows of each stay in the cache.
+
+    Args:
+      n: the length of a row.
+    """
+    return min(row_block(n), max(4, n // 256))
+
+
+def over_pairs(
+    fn: Callable[..., Array], rows: tuple[Array, ...], size: int, block: Callable[[int], int] = row_block
+) -> Array:
     """Apply a function to blocks of rows and forget what it computed on the way, also for the gradient.
 
     Args:
       fn: takes one block of each array and returns an array with that first axis.
       rows: arrays with the same first axis.
       size: the length of what each row is paired with.
+      block: that length to the number of rows of a block.
     """
-    return map_blocks(jax.checkpoint(fn), rows, row_block(size))
+    return map_blocks(jax.checkpoint(fn), rows, block(size))
 
 
 def sum_over_others(
@@ -56,7 +70,7 @@ def sum_over_others(
             terms = jnp.where(mine[0][:, None] == slot[None, :], terms, jnp.zeros_like(terms))
         return jnp.sum(terms, axis=-1)
 
-    return over_pairs(block, (x,) if slot is None else (x, slot), x.shape[0])
+    return over_pairs(block, (x,) if slot is None else (x, slot), x.shape[0], few_rows)
 
 
 def rank_sigmoid(x: Array, temperature: Array, where: Array | None, slot: Array | None = None) -> Array:
