@@ -77,18 +77,19 @@ def load(files):
     return [matrix.astype(np.float32) for matrix in matrices], np.concatenate(pooled)
 
 
-def compressions(documents, names):
-    """Ways to store documents: name, documents, and the type of the index."""
+def compressions(documents, methods):
+    """Ways to store documents: name, a function that gives the documents, and the type of the index."""
     from jrank import maxsim
 
-    yield "float32", documents, "float32"
-    for dtype in ("bfloat16", "int8", "1bit"):
-        yield dtype, documents, dtype
-    yield "2 bits", [np.asarray(x) for x in maxsim.quantize(maxsim.pack(documents), 2).unpack()], "float32"
-    for method in names:
-        pooled = [np.asarray(maxsim.pool(x, 2, method=method, protected=0)) if len(x) else x for x in documents]
-        yield f"pooled x2, {method}", pooled, "float32"
-        yield f"pooled x2, {method}, int8", pooled, "int8"
+    def pooled(method):
+        return [np.asarray(maxsim.pool(x, 2, method=method, protected=0)) if len(x) else x for x in documents]
+
+    for dtype in ("float32", "bfloat16", "int8", "1bit"):
+        yield dtype, lambda: documents, dtype
+    yield "2 bits", lambda: list(map(np.asarray, maxsim.quantize(maxsim.pack(documents), 2).unpack())), "float32"
+    for method in methods:
+        for dtype in ("float32", "int8"):
+            yield f"pooled x2, {method}, {dtype}", lambda method=method: pooled(method), dtype
 
 
 def main():
@@ -120,9 +121,10 @@ def main():
     print("| stored as | bytes of a document | NDCG@10 | change | s for all queries |")
     print("|:--|--:|--:|--:|--:|")
     rows, first = [], None
-    for name, stored, dtype in compressions(documents, options.pool):
+    for name, make, dtype in compressions(documents, options.pool):
         if options.only and not any(name.startswith(some) for some in options.only):
             continue
+        stored = make()
         index = MultiVectorIndex.build(stored, collection.doc_ids, dtype=dtype)
         index.search(queries[:1], 10, candidates=[found.ids[0].tolist()] if options.depth else None)
         start = time.perf_counter()
