@@ -165,6 +165,32 @@ def check_temperature(temperature: Any, batch: tuple[int, ...], dtype: Any, name
     return jnp.broadcast_to(value.reshape(()), batch)
 
 
+BACKENDS = ("xla", "numpy", "pallas")
+
+
+def check_backend(backend: str, method: str) -> dict[str, str]:
+    """Return the option that says so to the exact methods, none for XLA.
+
+    Args:
+      backend: "xla", "numpy" or "pallas".
+      method: the method that shall use it.
+
+    Raises:
+      SoftError: there is no such backend, or the method has only one.
+    """
+    if backend not in BACKENDS:
+        raise SoftError(
+            f"there is no backend {backend!r}", reason="invalid_parameter", hint=f"backends: {', '.join(BACKENDS)}"
+        )
+    if backend != "xla" and method not in ("l2", "kl"):
+        raise SoftError(
+            f"method {method!r} has only the backend 'xla', got {backend!r}",
+            reason="invalid_parameter",
+            hint="methods with others: l2, kl",
+        )
+    return {} if backend == "xla" else {"backend": backend}
+
+
 def work_dtype(x: Array) -> Any:
     """Return the type to compute in: float32 for the half types, otherwise that of the scores.
 

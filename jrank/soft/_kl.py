@@ -7,10 +7,10 @@ differences are taken before the division by the temperature.
 import jax.numpy as jnp
 from jax import lax
 
-from jrank.arrays import neutralise, sort_with_order, take_last
+from jrank.arrays import neutralise, take_last
 from jrank.soft._blocks import at_items, block_mean
 from jrank.soft._l2 import centres
-from jrank.soft._lists import sort_lists
+from jrank.soft._lists import sort_lists, sorted_scores
 from jrank.soft._rules import Rule, Run
 from jrank.soft._solve import solve
 from jrank.types import Array
@@ -65,7 +65,9 @@ def decayed(difference: Array, temperature: Array) -> Array:
     return jnp.where(far, jnp.zeros_like(difference), jnp.exp(near / temperature))
 
 
-def rank_kl(x: Array, temperature: Array, where: Array | None, slot: Array | None = None) -> Array:
+def rank_kl(
+    x: Array, temperature: Array, where: Array | None, slot: Array | None = None, *, backend: str = "xla"
+) -> Array:
     """Return ascending soft ranks of one list: projection of x / T onto the logarithms of the permutations of 1..n.
 
     Args:
@@ -73,25 +75,27 @@ def rank_kl(x: Array, temperature: Array, where: Array | None, slot: Array | Non
       temperature: positive, a scalar.
       where: the items that count, or None.
       slot: the list of each item, or None for one list.
+      backend: see ``rank``.
     """
-    s, order, lower = sort_lists(x, where, slot)
-    blocks = solve((s,), order, temperature, rule=RANK, lower=lower)
+    s, order, lower = sort_lists(x, where, slot, backend)
+    blocks = solve((s,), order, temperature, rule=RANK, lower=lower, backend=backend)
     share = decayed(neutralise(x, where) - at_items(blocks.kept[0], blocks.ids), temperature)
     return at_items(centres(blocks, x.dtype), blocks.ids) * (share / block_mean(share, blocks))
 
 
-def sort_kl(x: Array, temperature: Array, where: Array | None) -> Array:
+def sort_kl(x: Array, temperature: Array, where: Array | None, *, backend: str = "xla") -> Array:
     """Return ascending soft sorted values of one list, minus the descending ones of -x.
 
     Args:
       x: finite scores, ``[n]``.
       temperature: positive, a scalar.
       where: the items that count, or None.
+      backend: see ``sort``.
     """
-    s, order = sort_with_order(x, where)
+    s, order = sorted_scores(x, where, backend)
     place = lax.iota(jnp.int32, x.shape[0])
     rate = jnp.maximum(1 / temperature, float(jnp.finfo(x.dtype).tiny) ** 0.5)
-    blocks = solve((s,), place, rate, rule=SORT)
+    blocks = solve((s,), place, rate, rule=SORT, backend=backend)
     low = at_items(blocks.kept[0], blocks.ids)
     values = take_last(neutralise(x, where), order)
     one = jnp.ones((), x.dtype)

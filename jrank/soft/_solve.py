@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jrank.errors import SoftError
 from jrank.sharding import common_variance
 from jrank.soft._merge import pool_merge
 from jrank.soft._rules import MEAN, Rule
@@ -62,7 +63,11 @@ def by_stack(rule: Rule, problem: Problem) -> Blocks:
     """
     items, order, slope, lower = problem
     count, begin, kept = pool_stack(rule, items, slope, lower)
-    ids = spread(order, count, begin)
+    return _compact(spread(order, count, begin), count, begin, kept, order, lower)
+
+
+def _compact(ids: Array, count: Array, begin: Array, kept: tuple, order: Array, lower: Array | None) -> Blocks:
+    """Tables with the blocks in their first places."""
     n = order.shape[0]
     place = lax.iota(jnp.int32, n)
     after = jnp.concatenate([begin[1:], begin[:1]])
@@ -100,6 +105,30 @@ def tabulate(begin: Array, end: Array, kept: tuple[Array, ...], order: Array, lo
     return Blocks(ids, begin if lower is None else begin - lower, length, kept, order)
 
 
+def by_kernel(rule: Rule, problem: Problem, platform: str) -> Blocks:
+    """Find the blocks of a list with the kernel for many short ones.
+
+    Args:
+      rule: what is pooled.
+      problem: one list.
+      platform: "gpu", "tpu", or "cpu" for interpretation.
+
+    Raises:
+      SoftError: the list is too long, not float32, or holds several lists.
+    """
+    from jrank.soft._pallas import pool_pallas
+
+    items, order, slope, lower = problem
+    if lower is not None:
+        raise SoftError("the kernels take no segments", reason="invalid_parameter", hint="use backend='xla'")
+    count, begin, kept = pool_pallas(rule, items, slope, platform)
+    n = order.shape[0]
+    first = jnp.where(lax.iota(jnp.int32, n) < count, begin, n)
+    number = jnp.cumsum(jnp.zeros_like(begin).at[first].set(1, mode="drop")) - 1
+    ids = jnp.zeros_like(number).at[order].set(number, mode="promise_in_bounds", unique_indices=True)
+    return _compact(ids, count, begin, kept, order, None)
+
+
 @functools.cache
 def _by_stack_rows(rule: Rule) -> Callable[[Problem], Blocks]:
     # A batch is solved list by list: a loop of scalars is faster on CPU than one that moves all lists in lockstep,
@@ -108,7 +137,13 @@ def _by_stack_rows(rule: Rule) -> Callable[[Problem], Blocks]:
 
 
 def solve(
-    items: tuple[Array, ...], order: Array, slope: Array, *, rule: Rule = MEAN, lower: Array | None = None
+    items: tuple[Array, ...],
+    order: Array,
+    slope: Array,
+    *,
+    rule: Rule = MEAN,
+    lower: Array | None = None,
+    backend: str = "xla",
 ) -> Blocks:
     """Find the blocks of one list.
 
@@ -118,6 +153,7 @@ def solve(
       slope: the parameter of the rule, a scalar.
       rule: what is pooled.
       lower: int32, for each sorted position where its list begins, if the array holds several; no block crosses lists.
+      backend: "pallas" for the kernel; all others leave the choice to XLA's platform.
 
     Returns:
       The blocks, a place without a score in a block of its own; no gradient passes.
@@ -126,4 +162,6 @@ def solve(
     """
     leaves, tree = jax.tree.flatten(Problem(items, order, slope, lower))
     problem = jax.tree.unflatten(tree, common_variance(*map(lax.stop_gradient, leaves)))
+    if backend == "pallas":
+        return by_kernel(rule, problem, jax.default_backend())
     return lax.platform_dependent(problem, cpu=_by_stack_rows(rule), default=functools.partial(by_merging, rule))

@@ -10,7 +10,15 @@ from jaxtyping import Float, Shaped
 
 from jrank.arrays import sort_with_order
 from jrank.soft import _matrix, _network
-from jrank.soft._arguments import check_mask, check_scores, check_temperature, choose, over_rows, work_dtype
+from jrank.soft._arguments import (
+    check_backend,
+    check_mask,
+    check_scores,
+    check_temperature,
+    choose,
+    over_rows,
+    work_dtype,
+)
 from jrank.soft._kl import sort_kl
 from jrank.soft._l2 import sort_l2
 from jrank.soft._parts import count, positive, straight, take_apart
@@ -23,13 +31,20 @@ METHODS: dict[str, Callable[..., Array]] = {"l2": sort_l2, "kl": sort_kl, **_mat
 
 
 def _row(
-    x: Array, temperature: Array, where: Array | None, *, method: str, descending: bool, straight_through: bool
+    x: Array,
+    temperature: Array,
+    where: Array | None,
+    *,
+    method: str,
+    descending: bool,
+    straight_through: bool,
+    **backend: str,
 ) -> Array:
     """Sorted values of one list, in the working type."""
     x = -x if descending else x
     parts = take_apart(x, where)
     below, finite, valid = (count(a) for a in (parts.low, parts.counts, parts.valid))
-    values = METHODS[method](parts.safe, positive(temperature), parts.counts)
+    values = METHODS[method](parts.safe, positive(temperature), parts.counts, **backend)
     place = lax.iota(jnp.int32, x.shape[0])
     # The method put the finite values first; -inf goes before them, +inf behind them.
     values = values.at[jnp.maximum(place - below, 0)].get(mode="promise_in_bounds")
@@ -41,7 +56,7 @@ def _row(
     return values if where is None else jnp.where(place < count(where), values, jnp.zeros_like(values))
 
 
-@partial(jax.jit, static_argnames=("method", "descending", "straight_through"))
+@partial(jax.jit, static_argnames=("method", "descending", "straight_through", "backend"))
 def _sort(x, temperature, where, **options):
     x = x.astype(work_dtype(x))
     return over_rows(partial(_row, **options), x.ndim - 1)(x, temperature, where)
@@ -56,6 +71,7 @@ def sort(
     descending: bool = False,
     where: Shaped[ArrayLike, "..."] | None = None,
     straight_through: bool = False,
+    backend: str = "xla",
 ) -> Float[Array, "..."]:
     r"""Return differentiable sorted values, the smallest first, or the largest with ``descending``.
 
@@ -82,6 +98,7 @@ def sort(
       descending: whether the largest value comes first.
       where: True at real items, in a shape that broadcasts to ``x``.
       straight_through: return the hard values with the derivatives of the soft ones.
+      backend: see ``rank``. On TPU the kernel has no ``"kl"``.
 
     Returns:
       The values, in the shape and floating type of ``x``. With a mask, those of the real items come first and 0, with
@@ -104,9 +121,10 @@ def sort(
     """
     scores, axis = check_scores(x, axis)
     choose(METHODS, method, "sort")
+    more = check_backend(backend, method)
     mask = check_mask(where, scores.shape, axis)
     t = check_temperature(temperature, scores.shape[:-1], work_dtype(scores))
     if scores.size:
-        options = {"method": method, "descending": descending, "straight_through": straight_through}
+        options = {"method": method, "descending": descending, "straight_through": straight_through} | more
         scores = _sort(scores, t, mask, **options).astype(scores.dtype)
     return jnp.moveaxis(scores, -1, axis)
