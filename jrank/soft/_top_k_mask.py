@@ -129,7 +129,9 @@ def _mask_threshold(x: Array, temperature: Array, where: Array, k: Array) -> Arr
         # Ties share the gradient, and their sum could overflow.
         ties = where & (key == sought)
         moved = jnp.where(ties, x - lax.stop_gradient(x), jnp.zeros_like(x))
-        return values_of_key(sought, x.dtype) + jnp.sum(moved) / jnp.maximum(count(ties), 1).astype(x.dtype)
+        mean = jnp.sum(moved) / jnp.maximum(count(ties), 1).astype(x.dtype)
+        # Where no score counts the lowest key is not that of a number.
+        return jnp.where(sought == lowest, jnp.zeros_like(mean), values_of_key(sought, x.dtype)) + mean
 
     level = value(last) / 2 + value(following) / 2
     return jax.nn.sigmoid(_scaled(x, level, temperature))
