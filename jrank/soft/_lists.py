@@ -46,7 +46,7 @@ def count_in_list(flags: Array, slot: Array | None) -> Array:
     return take_last(segment_sum(flags.astype(jnp.int32), slot, flags.shape[0]), slot)
 
 
-def _on_host(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _on_host(key: Array | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sort int32 keys with NumPy: key and position as one 64-bit integer, which makes the sort stable."""
     packed = (np.asarray(key, np.int64) << 32) | np.arange(key.shape[-1], dtype=np.int64)
     packed.sort(axis=-1)
