@@ -44,9 +44,9 @@ def lambda_weight(form: Callable[..., Form]) -> Callable[[F], F]:
             slot = None if lists.slot is None else lists.slot[..., index][..., :, None]
             matrix = pair.fn(first, tuple(f[..., None, :] for f in features))
             matrix = jnp.broadcast_to(matrix, (*s.shape[:-1], index.shape[0], s.shape[-1]))
-            if counts is not None:
+            if counts is not None and lists.where is not None:
                 matrix = jnp.where(counts & lists.where[..., None, :], matrix, jnp.zeros_like(matrix))
-            if slot is not None:
+            if slot is not None and lists.slot is not None:
                 matrix = jnp.where(slot == lists.slot[..., None, :], matrix, jnp.zeros_like(matrix))
             return matrix
 

@@ -94,6 +94,7 @@ def lambdarank_loss(
     uneven = jnp.broadcast_to(lists.spread((~tied).astype(s.dtype)), s.shape)
     features = (gains, discount_fn(place.astype(s.dtype)), place, fixed, uneven)
     pair = _pair_weight(score_norm, lists.size if truncation is None else truncation)
+    slopes = jnp.zeros_like(lists.sum(s))
     if truncation is None or truncation >= lists.size or lists.slot is not None:
         total = pair_sums(LOGISTIC, sigma * s, y, lists, w, pair, lax.stop_gradient(features))
         if gradient_norm:

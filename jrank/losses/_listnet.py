@@ -74,7 +74,7 @@ def listnet_loss(
     if lists.size == 0:
         return finish(lists.sum(s), lists, reduce_fn, dtype)
     w = jnp.ones_like(s) if w is None else w
-    if topn > 2:
+    if topn > 2 and key is not None:
         return finish(_sampled(s, t, w, lists, topn, key, num_samples), lists, reduce_fn, dtype)
     log_p, log_q = (neutralise(x - lists.spread(list_logsumexp(x, lists)), lists.where) for x in (t, s))
     p = neutralise(jnp.exp(log_p), lists.where)

@@ -168,7 +168,7 @@ class MultiVectorIndex:
             coded = [encode(matrix, self.dtype) for matrix in matrices]
             codes = self._encode(matrices, *widths) if self._coarse is not None and matrices else None
             before = self._documents.next_id
-            names = list(ids) if ids is not None else list(range(before, before + len(matrices)))
+            names: Any = list(ids) if ids is not None else list(range(before, before + len(matrices)))
             if codes is not None and self._coarse is not None:
                 self._coarse.add(codes, names)  # refuses the same ids
             self._documents.add(len(matrices), names)
@@ -187,7 +187,7 @@ class MultiVectorIndex:
           RetrieveError: an id is not there; nothing is deleted then.
         """
         with self._lock:
-            names = ids if isinstance(ids, (str, bytes, np.ndarray)) else list(ids)
+            names: Any = ids if isinstance(ids, (str, bytes, np.ndarray)) else list(ids)
             self._documents.delete(names)
             if self._coarse is not None:
                 self._coarse.delete(names)

@@ -27,9 +27,9 @@ def place(docs: PackedDocs | QuantizedDocs, mesh: Mesh | None) -> Any:
     """
     if mesh is None:
         return jax.tree.map(lambda array: jax.device_put(array, may_alias=True), docs)
-    groups, size = getattr(docs, "codes", docs).tokens.shape[0], mesh.size
+    layout = _layout(docs)
+    groups, size = layout.tokens.shape[0], mesh.size
     spread, whole = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0])), NamedSharding(mesh, PartitionSpec())
-    layout = getattr(docs, "codes", docs)
 
     def of(name: str, array: Any) -> Array:
         if name in ("slots", "starts", "lengths"):
@@ -40,6 +40,11 @@ def place(docs: PackedDocs | QuantizedDocs, mesh: Mesh | None) -> Any:
         return jax.device_put(np.concatenate([array, blank]), spread)
 
     return jax.tree_util.tree_map_with_path(lambda path, array: of(path[-1].name, array), docs)
+
+
+def _layout(docs: PackedDocs | QuantizedDocs) -> PackedDocs:
+    """Where documents lie."""
+    return docs.codes if isinstance(docs, QuantizedDocs) else docs
 
 
 @functools.partial(jax.jit, static_argnames=("k", "mesh"))
@@ -68,10 +73,9 @@ def best_of_shard(
       Scores, descending, and places in the shard, ``[b, k]``; -inf where no allowed document with a token is left. Of
       equal scores the smaller place comes first.
     """
-    layout = getattr(docs, "codes", docs)
     axis = "data" if mesh is None else mesh.axis_names[0]
     scores = score_packed(queries, docs, query_where=where, weights=weights, mesh=mesh, axis=axis)
-    found = jnp.asarray(allowed) & (layout.lengths > 0)
+    found = jnp.asarray(allowed) & (_layout(docs).lengths > 0)
     # A score of -0 ties with 0.
     scores = jnp.where(scores == 0, jnp.zeros_like(scores), scores)
     best, at = lax.top_k(jnp.where(found[None], scores, -jnp.inf), k)

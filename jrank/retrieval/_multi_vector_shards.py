@@ -113,16 +113,16 @@ def make_shard(coded: Sequence[Coded], dtype: str, dimension: int) -> Shard:
     if dtype == "int8":
         scale = np.zeros((groups, packed.max_docs), np.float32)
         for document, start, length, slot in zip(coded, starts, lengths, np.asarray(packed.slots), strict=True):
-            if length:
+            if length and document.scale is not None:
                 scale.reshape(-1)[slot] = document.scale[0]
                 # What fills several groups comes first in each of them.
                 scale[start // tokens + 1 : -(-(start + length) // tokens), 0] = document.scale[0]
     elif dtype == "1bit":
         scale = np.zeros((groups, tokens), np.float32)
         for document, start, length in zip(coded, starts, lengths, strict=True):
-            scale.reshape(-1)[start : start + length] = document.scale
-            end = -(-(start + length) // 4) * 4
-            if length:
+            if length and document.scale is not None:
+                end = -(-(start + length) // 4) * 4
+                scale.reshape(-1)[start : start + length] = document.scale
                 scale.reshape(-1)[start + length : end] = document.scale[-1]
     packed, scale = _filled(packed, scale)
     if scale is None:

@@ -62,11 +62,13 @@ def write_shards(
             name = _new(path, "shard", made)
             shard.docs.save(path / name)
             kept.append(Shard(shard.docs, shard.count, name, home))
-        names = {"table": _new(path, "table", made), "coarse": None}
-        write_index(path / names["table"], f"{kind} table", {}, table)
+        name = _new(path, "table", made)
+        write_index(path / name, f"{kind} table", {}, table)
+        names: dict[str, str | None] = {"table": name, "coarse": None}
         if coarse is not None:
-            names["coarse"] = _new(path, "coarse", made)
-            coarse.save(path / names["coarse"])
+            name = _new(path, "coarse", made)
+            coarse.save(path / name)
+            names["coarse"] = name
         listed = [{"name": shard.name, "documents": shard.count} for shard in kept]
         manifest = {"format": FORMAT, "version": VERSION, "kind": kind, "arrays": {}}
         write_json(path / MANIFEST, manifest | {"parameters": parameters | names | {"shards": listed}})
@@ -112,7 +114,7 @@ def read_shards(
         not isinstance(n, str) or not NAME.fullmatch(n) for n in names if n is not None or n is names[0]
     ):
         raise damaged(path, "its manifest names no shards")
-    _, table = read_index(path / names[0], f"{kind} table")
+    _, table = read_index(path / str(names[0]), f"{kind} table")
     coded = parameters.get("dtype") in CODED
     shards = []
     for entry in listed:

@@ -166,7 +166,7 @@ class MultiVectorEncoder:
                     f"vectors have shape {np.shape(matrix)}, [tokens, {self._dimension}] was expected",
                     reason="invalid_input",
                 )
-        scores = np.zeros(len(documents), np.float32)
+        scores: np.ndarray = np.zeros(len(documents), np.float32)
         if not len(query):
             return scores
         order = np.argsort([len(document) for document in documents], kind="stable")
@@ -174,12 +174,11 @@ class MultiVectorEncoder:
         for start in range(0, len(order), DOCUMENTS):
             rows = order[start : start + DOCUMENTS]
             width = max(len(documents[row]) for row in rows)
-            tokens, where = (
-                np.zeros((len(rows), width, self._dimension), np.float32),
-                np.zeros((len(rows), width), bool),
-            )
+            tokens = np.zeros((len(rows), width, self._dimension), np.float32)
+            where = np.zeros((len(rows), width), bool)
             for place, row in enumerate(rows):
-                tokens[place, : len(documents[row])], where[place, : len(documents[row])] = documents[row], True
+                length = len(documents[row])
+                tokens[place, :length], where[place, :length] = documents[row], True
             feeds = {
                 "query": np.ascontiguousarray(query, np.float32),
                 "query_where": np.ones(len(query), bool),

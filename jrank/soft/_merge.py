@@ -70,8 +70,8 @@ def pool_merge(
     lower = jnp.zeros_like(place) if lower is None else padded(lower, n)
     items = tuple(padded(a, jnp.nan if i == 0 else 0) for i, a in enumerate(items))
     # What a loop over rounds carries varies over the mesh axes that the items vary over.
-    *items, slope, lower, place = common_variance(*items, slope, lower, place)
-    kept = rule.single(*items)
+    *described, slope, lower, place = common_variance(*items, slope, lower, place)
+    kept = rule.single(*described)
     nodes = Nodes(place, place + 1, kept, kept, kept)
     merge = functools.partial(_merged, rule, place=place, lower=lower, slope=slope, short=n <= SHORT)
     nodes = lax.fori_loop(jnp.int32(0), jnp.int32(rounds), merge, nodes)
@@ -90,7 +90,7 @@ def _merged(rule: Rule, number: Array, nodes: Nodes, *, place: Array, lower: Arr
     mine = lower == zero
 
     def run(begin: Array, end: Array, kept: tuple[Array, ...]) -> Run:
-        return Run(*((p - zero).astype(kept[0].dtype) for p in (begin, end)), kept)
+        return Run((begin - zero).astype(kept[0].dtype), (end - zero).astype(kept[0].dtype), kept)
 
     def block(index: Array) -> Run:
         return run(at(nodes.begin, index), at(nodes.end, index), at(nodes.kept, index))

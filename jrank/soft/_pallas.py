@@ -69,15 +69,14 @@ def _call(rule: Rule, items: tuple[Array, ...], slope: Array, platform: str) -> 
     b, n = items[0].shape
     lanes = 1 if platform == "tpu" else LANES
     more = -b % lanes
-    items = [jnp.pad(a, ((0, more), (0, 0))) for a in items]
     slope = jnp.pad(slope, (0, more), constant_values=1)
     parts = (b + more) // lanes
     # [part, place, list]: neighbouring threads read neighbouring numbers.
-    items = [a.reshape(parts, lanes, n).swapaxes(1, 2) for a in items]
+    items = tuple(jnp.pad(a, ((0, more), (0, 0))).reshape(parts, lanes, n).swapaxes(1, 2) for a in items)
     kinds = [jnp.int32, *(a.dtype for a in jax.eval_shape(rule.single, *(a[0, 0] for a in items)))]
-    space = {"memory_space": tpu.SMEM} if platform == "tpu" else {}
-    long = pl.BlockSpec((1, n, lanes), lambda i: (i, 0, 0), **space)
-    one = pl.BlockSpec((1, 1, lanes), lambda i: (i, 0, 0), **space)
+    space = tpu.SMEM if platform == "tpu" else None
+    long = pl.BlockSpec((1, n, lanes), lambda i: (i, 0, 0), memory_space=space)
+    one = pl.BlockSpec((1, 1, lanes), lambda i: (i, 0, 0), memory_space=space)
     count, begin, *kept = pl.pallas_call(
         functools.partial(_kernel, rule=rule, inputs=len(items), scalar=platform == "tpu"),
         grid=(parts,),

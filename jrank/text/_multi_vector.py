@@ -45,11 +45,13 @@ class MultiVectorRules:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            value, kind = getattr(self, field.name), type(field.default)
+            value: Any = getattr(self, field.name)
             if field.name == "skiplist":
                 good = isinstance(value, tuple) and all(isinstance(word, str) for word in value)
             else:
-                good = type(value) is kind and (kind is not int or value >= 3)
+                good = type(value) is type(field.default)
+            if field.type is int:
+                good = good and int(value) >= 3
             if not good:
                 raise ModelError(f"{field.name} must not be {value!r}", reason="invalid_config")
 

@@ -223,7 +223,7 @@ class _Texts:
     """Lists as token ids: every text once."""
 
     def __init__(self, model: MultiVectorEncoder, lists: list[tuple[str, list[str], list[float]]]):
-        self._tokenizer = model.tokenizer
+        self._tokenizer = model.tokens.tokenizer
         unique = list(dict.fromkeys(text for _, documents, _ in lists for text in documents))
         numbers = {text: place for place, text in enumerate(unique)}
         self._queries = model.tokens.queries([query for query, _, _ in lists])

@@ -200,7 +200,7 @@ def off_policy_ranking(
         raise LearnError(f"confidence is {confidence}, a number in (0, 1) was expected", reason="invalid_parameter")
     s, c, _, lists = prepare(scores, clicks, where)
     options = {"where": lists.where, "clip": clip, "offsets": offsets}
-    if method == "dr":
+    if method == "dr" and predictions is not None:
         gains = dr_labels(c, propensities, predictions, shown=shown, **options)
     else:
         gains = ips_labels(c, propensities, **options)

@@ -157,7 +157,8 @@ def _wrapped(loss_fn: Fn, prefix: str, body: Callable[..., Array]) -> Fn:
     inner = loss_fn.func if isinstance(loss_fn, functools.partial) else loss_fn
     name = getattr(inner, "__name__", type(inner).__name__)
     loss.__name__ = loss.__qualname__ = f"{prefix}_{name}"
-    del loss.__wrapped__
+    # Its arguments are not those of the loss of labels.
+    vars(loss).pop("__wrapped__")
     return loss
 
 
