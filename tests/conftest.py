@@ -25,13 +25,41 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 hypothesis.settings.register_profile(
     "fast", deadline=None, max_examples=20, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
 )
+hypothesis.settings.register_profile("few", hypothesis.settings.get_profile("fast"), max_examples=5)
 hypothesis.settings.register_profile("full", deadline=None, max_examples=300)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 # The programs that made the golden files need peers that the tests do not.
 collect_ignore_glob = ["golden/make_*.py"]
 
+# Long, and about arithmetic or files of our own: they get the marker ``once`` (pyproject.toml says what that means).
+ONCE = (
+    "tests/cli/test_demo.py",
+    "tests/cli/test_train_export.py",
+    "tests/losses/test_correlation.py",
+    "tests/losses/test_formulas.py",
+    "tests/losses/test_pairwise.py",
+    "tests/losses/test_teachers.py",
+    "tests/losses/test_unbiased.py",
+    "tests/metrics/test_ranked_metrics.py",
+    "tests/retrieval/test_multi_vector.py",
+    "tests/soft/test_correlation.py",
+    "tests/soft/test_perturbed.py",
+    "tests/soft/test_sampling.py",
+    "tests/soft/test_smooth.py",
+    "tests/soft/test_sort_with.py",
+    "tests/soft/test_top_k.py",
+    "tests/test_notebooks.py",
+    "tests/transforms/test_approx.py",
+)
 PURE_MATHS = ("soft", "metrics", "losses", "transforms", "maxsim")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        place = pathlib.Path(str(item.path))
+        if place.is_relative_to(ROOT) and place.relative_to(ROOT).as_posix() in ONCE:
+            item.add_marker(pytest.mark.once)
 
 
 @pytest.fixture(autouse=True)

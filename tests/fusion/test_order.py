@@ -27,7 +27,7 @@ def test_order_is_best_first_and_ties_by_place():
     np.testing.assert_array_equal(fusion.order(scores.reshape(5, 10, 37), k=99), want.reshape(5, 10, 37))
 
 
-def test_order_puts_nan_last_and_takes_rounding_for_a_tie():
+def test_order_puts_nan_last_and_takes_rounding_for_a_tie(unchecked):
     assert fusion.order(np.array([np.nan, 1.0, -np.inf, 2.0])).tolist() == [3, 1, 0, 2]
     assert fusion.order(jnp.array([np.nan, 1.0, -np.inf, 2.0])).tolist() == [3, 1, 0, 2]
     assert fusion.order(np.array([1.0, 1.0 + 2e-16, 1.0 + 1e-9])).tolist() == [2, 0, 1]
