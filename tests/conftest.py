@@ -55,6 +55,7 @@ ONCE = (
 PURE_MATHS = ("soft", "metrics", "losses", "transforms", "maxsim")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
         place = pathlib.Path(str(item.path))
