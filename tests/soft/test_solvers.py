@@ -37,7 +37,16 @@ def of_items(blocks):
     return [np.asarray(table)[ids] for table in (blocks.begin, blocks.length, *blocks.kept)]
 
 
-def assert_same(one, other, exact):
+def size_of_terms(given, begin, length):
+    """The largest number that goes into the mean of the block of every item: a score, or the slope times a place."""
+    values, size = np.nan_to_num(np.abs(np.asarray(given.items[0]))), np.empty(len(begin))
+    for first, count in set(zip(begin.tolist(), length.tolist(), strict=True)):
+        inside = (begin == first) & (length == count)
+        size[inside] = values[int(first) : int(first + count)].max(initial=0)
+    return size + float(given.slope) * len(begin)
+
+
+def assert_same(given, one, other, exact):
     a, b = of_items(one), of_items(other)
     if exact:
         np.testing.assert_array_equal(a[0], b[0])
@@ -46,7 +55,10 @@ def assert_same(one, other, exact):
     # Runs that tie to rounding may be pooled by one solver and not by the other.
     assert same.mean() > 0.9
     real = same & ~np.isnan(a[2])
-    np.testing.assert_allclose((a[2] + a[3])[real], (b[2] + b[3])[real], rtol=2e-5, atol=1e-6)
+    # Both add the same terms in different orders: a few roundings of the largest one, however small the mean.
+    room = 1e-6 + 4 * float(np.finfo(np.float32).eps) * size_of_terms(given, a[0], a[1])[real]
+    left, right = (a[2] + a[3])[real], (b[2] + b[3])[real]
+    assert np.all(np.abs(left - right) <= 2e-5 * np.abs(right) + room), np.max(np.abs(left - right) - room)
 
 
 def problem(rule, values, slope):
@@ -67,7 +79,7 @@ def test_both_solvers_find_the_same_blocks(rule, n):
         x = jnp.asarray(make(n), jnp.float32)
         for t in (1e-6, 0.03, 0.5, 4.0, 40 / n):
             given = problem(rule, x, jnp.float32(RULES[rule][1](t)))
-            assert_same(stack(given), merge(given), exact=n <= 256 and kind != "offset")
+            assert_same(given, stack(given), merge(given), exact=n <= 256 and kind != "offset")
 
 
 def test_blocks_do_not_cross_lists():
@@ -78,7 +90,7 @@ def test_blocks_do_not_cross_lists():
         s = np.concatenate([np.sort(RNG.normal(size=m)) for m in (1, 8, 1, 20, 7)])
         given = Problem((jnp.asarray(s, jnp.float32),), jnp.arange(n, dtype=jnp.int32), jnp.float32(t / 2), lower)
         one, other = stack(given), merge(given)
-        assert_same(one, other, exact=True)
+        assert_same(given, one, other, exact=True)
         begin, length = of_items(other)[:2]
         lists = np.asarray(lower)
         assert (begin + length <= np.diff(np.r_[np.unique(lists), n])[np.unique(lists, return_inverse=True)[1]]).all()
@@ -120,10 +132,12 @@ def test_operators_with_the_code_for_accelerators(operator, method, elsewhere, o
             want = getattr(oracle, operator)[method](row[where], 0.4)
         got = got[where] if operator != "sort" else got[: where.sum()]
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
-    g = jnp.asarray(RNG.normal(size=(2, 13)), jnp.float32)
-    gradient = jax.jit(jax.grad(lambda v: jnp.vdot(g, f(v))))
-    numeric = oracle.differences(lambda v: jnp.vdot(g, f(jnp.asarray(v.reshape(2, 13), jnp.float32))), x.ravel(), 1e-2)
-    np.testing.assert_allclose(gradient(x).ravel(), numeric, atol=2e-2 * (1 + np.abs(numeric).max()))
+    with jax.enable_x64(True):  # a step small enough not to cross from one set of blocks to another
+        g = RNG.normal(size=(2, 13))
+        value = jax.jit(lambda v: jnp.vdot(g, f(v)))
+        numeric = oracle.differences(lambda v: value(v.reshape(2, 13)), x.ravel())
+        gradient = jax.grad(value)(x.astype(np.float64))
+    np.testing.assert_allclose(gradient.ravel(), numeric, atol=1e-6 * (1 + np.abs(numeric).max()))
 
 
 @pytest.mark.slow
@@ -134,7 +148,7 @@ def test_a_million_items(share):
     s, order = sort_with_order(jnp.asarray(x))
     given = Problem((s,), order, jnp.float32(share / n / 2), None)
     one, other = (jax.jit(partial(solver, _rules.MEAN))(given) for solver in (by_stack, by_merging))
-    assert_same(one, other, exact=share > 1e6)
+    assert_same(given, one, other, exact=share > 1e6)
 
 
 def test_one_program_for_all_platforms():
