@@ -124,8 +124,8 @@ def rank(
       straight_through: return the hard ranks, ties in the order of the input, with the derivatives of the soft ones.
       segments: ids, in any order and in the shape of ``x``: items of a row that share one are a list of their own. For
         ``"l2"``, ``"kl"``, ``"laplace"`` and ``"sigmoid"``. One temperature serves all lists of a row.
-      backend: for ``"l2"`` and ``"kl"``, who computes: "xla"; "numpy" for a sort by NumPy on the host of a CPU, about
-        twice as fast beyond 1e5 items, which cannot be exported; or "pallas" for a kernel that gives every list of at
+      backend: for ``"l2"`` and ``"kl"``, who computes: "xla"; "numpy" for a sort by NumPy on the host of a CPU, worth
+        a try where XLA sorts slowly, which cannot be exported; or "pallas" for a kernel that gives every list of at
         most 512 float32 scores a thread (GPU through Triton, TPU; elsewhere interpreted, which is slow). The kernel is
         held against "xla" by interpretation and lowered for these devices, not timed.
 
