@@ -12,7 +12,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jrank.maxsim import PackedDocs, QuantizedDocs, score_packed
 from jrank.types import Array
 
-__all__ = ["best_of_shard", "place"]
+__all__ = ["best_of_shard", "layout_of", "place"]
+
+
+def layout_of(docs: PackedDocs | QuantizedDocs) -> PackedDocs:
+    """Return the packed documents, or those whose tokens are codes.
+
+    Args:
+      docs: documents, quantised or not.
+    """
+    return docs.codes if isinstance(docs, QuantizedDocs) else docs
 
 
 def place(docs: PackedDocs | QuantizedDocs, mesh: Mesh | None) -> Any:
@@ -27,7 +36,7 @@ def place(docs: PackedDocs | QuantizedDocs, mesh: Mesh | None) -> Any:
     """
     if mesh is None:
         return jax.tree.map(lambda array: jax.device_put(array, may_alias=True), docs)
-    layout = _layout(docs)
+    layout = layout_of(docs)
     groups, size = layout.tokens.shape[0], mesh.size
     spread, whole = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0])), NamedSharding(mesh, PartitionSpec())
 
@@ -40,11 +49,6 @@ def place(docs: PackedDocs | QuantizedDocs, mesh: Mesh | None) -> Any:
         return jax.device_put(np.concatenate([array, blank]), spread)
 
     return jax.tree_util.tree_map_with_path(lambda path, array: of(path[-1].name, array), docs)
-
-
-def _layout(docs: PackedDocs | QuantizedDocs) -> PackedDocs:
-    """Where documents lie."""
-    return docs.codes if isinstance(docs, QuantizedDocs) else docs
 
 
 @functools.partial(jax.jit, static_argnames=("k", "mesh"))
@@ -75,7 +79,7 @@ def best_of_shard(
     """
     axis = "data" if mesh is None else mesh.axis_names[0]
     scores = score_packed(queries, docs, query_where=where, weights=weights, mesh=mesh, axis=axis)
-    found = jnp.asarray(allowed) & (_layout(docs).lengths > 0)
+    found = jnp.asarray(allowed) & (layout_of(docs).lengths > 0)
     # A score of -0 ties with 0.
     scores = jnp.where(scores == 0, jnp.zeros_like(scores), scores)
     best, at = lax.top_k(jnp.where(found[None], scores, -jnp.inf), k)

@@ -71,7 +71,7 @@ def scan(
     Yields:
       Which queries; their best scores, descending, and the rows of these, ``[queries, k]``; -inf where nothing is left.
     """
-    from jrank.retrieval._multi_vector_kernels import best_of_shard
+    from jrank.retrieval._multi_vector_kernels import best_of_shard, layout_of
 
     order = sorted((place for place, query in enumerate(queries) if len(query)), key=lambda p: len(queries[p]))
     slots = max(s.layout.tokens.shape[0] * s.layout.max_docs for s in snapshot.shards)
@@ -84,7 +84,7 @@ def scan(
             best, found = [], []
             for number, placed in enumerate(snapshot.placed):
                 low, high = snapshot.offsets[number : number + 2]
-                size = len(getattr(placed, "codes", placed))
+                size = len(layout_of(placed))
                 mask = np.pad(allowed[low:high], (0, size - (high - low)))
                 if not mask.any():
                     continue
