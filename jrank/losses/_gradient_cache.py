@@ -46,7 +46,7 @@ def gradient_cache(encode_fn: Callable[[Any, Any], Any], *, chunk_size: int) -> 
 
     def encode(params: Any, inputs: Any) -> Any:
         leaves, tree = jax.tree.flatten(inputs)
-        leaves = tuple(x if hasattr(x, "shape") else as_array(x, "inputs") for x in leaves)
+        leaves = tuple(x if isinstance(x, jax.Array) else as_array(x, "inputs") for x in leaves)
         sizes = {x.shape[:1] for x in leaves}
         if len(sizes) != 1 or sizes == {()}:
             raise LearnError(
