@@ -16,6 +16,7 @@ from jrank.models import CrossEncoder, EncoderConfig, logits
 from jrank.training._history import FitResult
 from jrank.training._lists import TextLists, encode_lists, epoch_batches, gather, length_widths, widths_of
 from jrank.training._loop import fit
+from jrank.training._objectives import as_loss
 from jrank.training._schedules import decay_mask, warmup_schedule
 from jrank.training._state import describe_callable, describe_data
 from jrank.training._validation import compiled_metric, ndcg_at_10
@@ -35,7 +36,7 @@ def fit_cross_encoder(
     lists: Sequence[Any],
     *,
     validation: Sequence[Any] | None = None,
-    loss: Callable[..., Array] = softmax_loss,
+    loss: Callable[..., Array] | str = softmax_loss,
     metric: Callable[..., Array] = ndcg_at_10,
     max_length: int = 128,
     list_size: int | None = None,
@@ -75,7 +76,8 @@ def fit_cross_encoder(
       model: the model to start from, with a tokenizer and one output; it is not changed.
       lists: ``(query, documents, labels)`` each; a larger label is more relevant.
       validation: lists to choose the best parameters by; None keeps the last.
-      loss: ``(scores, labels, *, where)`` of one list, ``[1, n]``, such as any loss of ``jrank.losses``.
+      loss: ``(scores, labels, *, where)`` of one list, ``[1, n]``, such as any loss of ``jrank.losses``, or a name of
+        ``loss_names``, such as "lambdarank".
       metric: ``(scores, labels, *, where)`` of the validation lists, larger is better; by default NDCG@10.
       max_length: most tokens of a query and a document together.
       list_size: most documents of a training list, those with the largest labels first; None for the longest list.
@@ -129,6 +131,7 @@ def fit_cross_encoder(
     >>> bool(good > bad), len(result.history)
     (True, 20)
     """
+    objective = as_loss(loss)
     config, tokenizer = model.config, model.tokenizer
     if tokenizer is None:
         raise TrainError("the model has no tokenizer", reason="invalid_parameter", hint="pass tokenizer= to it")
@@ -188,7 +191,7 @@ def fit_cross_encoder(
     )
     result = fit(
         params,
-        _loss_fn(config, loss, dropout, jnp.dtype(compute_dtype), remat),
+        _loss_fn(config, objective, dropout, jnp.dtype(compute_dtype), remat),
         batch_at,
         steps=steps,
         learning_rate=warmup_schedule(learning_rate, steps, warmup=warmup, decay=decay),
@@ -206,7 +209,7 @@ def fit_cross_encoder(
         config={
             "model": repr(config),
             "lists": describe_data(train.ids, train.types, train.starts, train.first, train.labels),
-            "loss": describe_callable(loss),
+            "loss": describe_callable(objective),
             "metric": None if validation is None else describe_callable(metric),
             "batch_size": batch_size,
             "widths": widths.tolist(),

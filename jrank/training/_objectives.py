@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 from jrank import losses
 from jrank.errors import TrainError
@@ -11,7 +12,7 @@ from jrank.metrics import ap_metric, mrr_metric, ndcg_metric
 from jrank.transforms import approx_t12n
 from jrank.types import Array
 
-__all__ = ["loss_names", "named_loss"]
+__all__ = ["as_loss", "loss_names", "named_loss"]
 
 # Losses that are put together of others. One object each, so that a compiled step is found again.
 PRESETS: dict[str, Callable[..., Array]] = {
@@ -66,6 +67,29 @@ def named_loss(name: str) -> Callable[..., Array]:
             f"there is no loss {name!r}", reason="invalid_parameter", hint=f"known are {', '.join(loss_names())}"
         )
     return getattr(losses, full)
+
+
+def as_loss(loss: Any) -> Callable[..., Array]:
+    """Take what ``fit_ranker`` and ``fit_cross_encoder`` take for a loss: a function, or the name of one.
+
+    Args:
+      loss: ``(scores, labels, *, where)``, or a name of ``loss_names``.
+
+    Raises:
+      TrainError: it is neither, or there is no such name.
+
+    >>> as_loss("softmax") is losses.softmax_loss
+    True
+    """
+    if isinstance(loss, str):
+        return named_loss(loss)
+    if not callable(loss):
+        raise TrainError(
+            f"loss is {loss!r:.80}, a function or a name was expected",
+            reason="invalid_parameter",
+            hint='write loss=jrank.softmax_loss, or loss="softmax"',
+        )
+    return loss
 
 
 def _fits(name: str) -> bool:

@@ -16,6 +16,7 @@ from jrank.losses import softmax_loss
 from jrank.models import MLPRanker
 from jrank.training._history import FitResult
 from jrank.training._loop import epoch_order, fit
+from jrank.training._objectives import as_loss
 from jrank.training._schedules import decay_mask
 from jrank.training._state import describe_callable, describe_data, describe_tree
 from jrank.training._validation import compiled_metric, ndcg_at_10
@@ -32,7 +33,7 @@ def fit_ranker(
     train: Any,
     *,
     validation: Any = None,
-    loss: Callable[..., Array] = softmax_loss,
+    loss: Callable[..., Array] | str = softmax_loss,
     metric: Callable[..., Array] = ndcg_at_10,
     epochs: int = 50,
     batch_size: int = 64,
@@ -60,7 +61,8 @@ def fit_ranker(
         with these names: features ``[lists, n, f]``, labels ``[lists, n]``, larger is more relevant, and the mask
         ``[lists, n]`` of real items, which may be left out.
       validation: lists of the same form to choose the best parameters by; None keeps the last.
-      loss: ``(scores, labels, *, where)``, such as ``softmax_loss`` or ``approx_t12n(ndcg_metric)``.
+      loss: ``(scores, labels, *, where)``, such as ``softmax_loss`` or ``approx_t12n(ndcg_metric)``, or a name of
+        ``loss_names``, such as "lambdarank".
       metric: ``(scores, labels, *, where)``, larger is better; by default NDCG@10.
       epochs: how often every list is seen, at most.
       batch_size: lists of a step; the last batch of an epoch is filled up with masked lists.
@@ -106,6 +108,7 @@ def fit_ranker(
         raise TrainError(
             f"batch_size={batch_size} is no multiple of the {mesh.size} devices", reason="invalid_parameter"
         )
+    objective = as_loss(loss)
     features, labels, where = _arrays(train, "train")
     if standardize and hasattr(model, "fit_inputs"):
         model = model.fit_inputs(features, where=where)
@@ -131,7 +134,7 @@ def fit_ranker(
     params = model.params
     result = fit(
         params,
-        _loss_fn(scorer, loss),
+        _loss_fn(scorer, objective),
         batch_at,
         steps=epochs * per_epoch,
         learning_rate=learning_rate,
@@ -146,7 +149,7 @@ def fit_ranker(
         config={
             "model": f"{type(model).__qualname__} {getattr(model, 'config', '')} {describe_tree(params)}",
             "train": describe_data(features, labels, where),
-            "loss": describe_callable(loss),
+            "loss": describe_callable(objective),
             "metric": None if validation is None else describe_callable(metric),
             "batch_size": batch_size,
             "learning_rate": describe_callable(learning_rate),
