@@ -13,6 +13,7 @@ A loss is a pure function of parameters, batch and key; the loop compiles one up
 [1.0, -1.0]
 """
 
+from jrank.training._classification import accuracy, binary_cross_entropy_loss, cross_entropy_loss
 from jrank.training._cross_encoder import fit_cross_encoder
 from jrank.training._features import list_zscores
 from jrank.training._history import Best, FitResult, History
@@ -27,6 +28,9 @@ __all__ = [
     "Best",
     "FitResult",
     "History",
+    "accuracy",
+    "binary_cross_entropy_loss",
+    "cross_entropy_loss",
     "decay_mask",
     "epoch_order",
     "fit",

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jrank.errors import TrainError
 from jrank.losses import softmax_loss
 from jrank.models import CrossEncoder, EncoderConfig, logits
+from jrank.training._classification import accuracy, binary_cross_entropy_loss, cross_entropy_loss
 from jrank.training._history import FitResult
 from jrank.training._lists import TextLists, encode_lists, epoch_batches, gather, length_widths, widths_of
 from jrank.training._loop import fit
@@ -36,8 +37,8 @@ def fit_cross_encoder(
     lists: Sequence[Any],
     *,
     validation: Sequence[Any] | None = None,
-    loss: Callable[..., Array] | str = softmax_loss,
-    metric: Callable[..., Array] = ndcg_at_10,
+    loss: Callable[..., Array] | str | None = None,
+    metric: Callable[..., Array] | None = None,
     max_length: int = 128,
     list_size: int | None = None,
     batch_size: int = 8,
@@ -72,16 +73,24 @@ def fit_cross_encoder(
     by AdamW, with warm-up, then decay to 0. One relevant document against four negatives that BM25 ranks high
     (``mine_negatives``), the softmax loss and the defaults here are a good first recipe.
 
+    A model with several outputs learns classes instead: the label of a pair is the number of its class, or a number in
+    [0, 1] for each output, where a pair may have several labels or none. Pairs need no lists then; a list of one is
+    one pair.
+
     Args:
-      model: the model to start from, with a tokenizer and one output; it is not changed.
-      lists: ``(query, documents, labels)`` each; a larger label is more relevant.
+      model: the model to start from, with a tokenizer; it is not changed.
+      lists: ``(query, documents, labels)`` each; a larger label is more relevant. For a model with several outputs a
+        label is a class, or a sequence of numbers, throughout the one or the other.
       validation: lists to choose the best parameters by; None keeps the last.
       loss: ``(scores, labels, *, where)`` of one list, ``[1, n]``, such as any loss of ``jrank.losses``, or a name of
-        ``loss_names``, such as "lambdarank".
-      metric: ``(scores, labels, *, where)`` of the validation lists, larger is better; by default NDCG@10.
+        ``loss_names``, such as "lambdarank"; for a model with several outputs the scores are ``[1, n, outputs]``. None
+        is ``softmax_loss``, ``cross_entropy_loss`` for classes, ``binary_cross_entropy_loss`` for a number for each
+        output.
+      metric: ``(scores, labels, *, where)`` of the validation lists, larger is better. None is NDCG@10, and for several
+        outputs the share of right decisions, ``accuracy``.
       max_length: most tokens of a query and a document together.
-      list_size: most documents of a training list, those with the largest labels first; None for the longest list.
-        Shorter lists are padded, which costs as much as documents do.
+      list_size: most documents of a training list, those with the largest labels first (with several outputs the
+        first); None for the longest list. Shorter lists are padded, which costs as much as documents do.
       batch_size: lists of a step.
       epochs: how often every list is seen; None is 1, or as often as ``max_steps`` needs.
       max_steps: most steps; the schedule ends with the last one.
@@ -131,16 +140,10 @@ def fit_cross_encoder(
     >>> bool(good > bad), len(result.history)
     (True, 20)
     """
-    objective = as_loss(loss)
+    objective = None if loss is None else as_loss(loss)
     config, tokenizer = model.config, model.tokenizer
     if tokenizer is None:
         raise TrainError("the model has no tokenizer", reason="invalid_parameter", hint="pass tokenizer= to it")
-    if config.num_labels != 1:
-        raise TrainError(
-            f"the model has {config.num_labels} outputs, 1 was expected",
-            reason="invalid_parameter",
-            hint="read it with from_pretrained(..., num_labels=1)",
-        )
     counts = {"max_length": max_length, "list_size": list_size, "batch_size": batch_size, "epochs": epochs}
     counts |= {"max_steps": max_steps, "accumulate": accumulate, "shapes": shapes}
     for name, value in counts.items():
@@ -159,7 +162,9 @@ def fit_cross_encoder(
             f"batch_size={batch_size} is no multiple of the {mesh.size} devices", reason="invalid_parameter"
         )
 
-    train = encode_lists(lists, tokenizer, max_length=max_length, list_size=list_size, name="lists")
+    shared: dict[str, Any] = {"max_length": max_length, "outputs": config.num_labels}
+    train = encode_lists(lists, tokenizer, list_size=list_size, name="lists", **shared)
+    objective, metric = _objective(config.num_labels, train.labels.ndim, objective, metric)
     size = int(train.sizes.max())
     per_epoch = math.ceil(len(train) / batch_size)
     steps = (epochs or 1) * per_epoch if max_steps is None else min(max_steps, (epochs or max_steps) * per_epoch)
@@ -179,7 +184,9 @@ def fit_cross_encoder(
 
     validate = None
     if validation is not None:
-        held_out = encode_lists(validation, tokenizer, max_length=max_length, list_size=None, name="validation")
+        held_out = encode_lists(validation, tokenizer, list_size=None, name="validation", **shared)
+        if held_out.labels.ndim != train.labels.ndim:
+            raise TrainError("the labels of validation are of another kind than those of lists", reason="invalid_data")
         validate = _validator(config, held_out, metric, widths, max_length, compute_dtype)
 
     params = model.params
@@ -226,6 +233,15 @@ def fit_cross_encoder(
     return FitResult(model=model.with_params(result.model), history=result.history, best=result.best)
 
 
+def _objective(
+    outputs: int, label_axes: int, loss: Callable[..., Array] | None, metric: Callable[..., Array] | None
+) -> tuple[Callable[..., Array], Callable[..., Array]]:
+    """What is minimised and what is measured, where they are not given."""
+    if outputs == 1:
+        return loss or softmax_loss, metric or ndcg_at_10
+    return loss or (cross_entropy_loss if label_axes == 1 else binary_cross_entropy_loss), metric or accuracy
+
+
 def _cpu_parts(batch_size: int, tokens: int) -> int:
     if jax.default_backend() != "cpu":
         return 1
@@ -245,7 +261,8 @@ def _loss_fn(config: EncoderConfig, loss: Callable[..., Array], dropout: bool, d
         def of_list(scores: Array, labels: Array, where: Array) -> Array:
             return loss(scores[None], labels[None], where=where[None])
 
-        values = jax.vmap(of_list)(scores.reshape(q, n), batch["labels"], batch["where"])
+        scores = scores.reshape(q, n) if config.num_labels == 1 else scores.reshape(q, n, -1)
+        values = jax.vmap(of_list)(scores, batch["labels"], batch["where"])
         real = jnp.any(batch["where"], axis=-1)
         count = jnp.sum(real, dtype=jnp.float32)
         return jnp.sum(jnp.where(real, values, 0.0)) / jnp.maximum(count, 1.0), count
@@ -256,7 +273,7 @@ def _loss_fn(config: EncoderConfig, loss: Callable[..., Array], dropout: bool, d
 @functools.partial(jax.jit, static_argnames=("config", "dtype"))
 def _scores(params: Any, config: EncoderConfig, batch: dict[str, Array], *, dtype: Any) -> Array:
     rows = (batch[name][:, 0] for name in ("ids", "mask", "types"))
-    return logits(params, config, *rows, compute_dtype=dtype)[:, 0]
+    return logits(params, config, *rows, compute_dtype=dtype)
 
 
 def _validator(
@@ -277,12 +294,13 @@ def _validator(
     bucket = widths_of(lists.lengths, widths)
     budget = SCORE_TOKENS.get(jax.default_backend(), 32768)
     where = np.arange(int(lists.sizes.max()))[None, :] < lists.sizes[:, None]
-    labels = np.zeros(where.shape, np.float32)
+    labels = np.zeros(where.shape + lists.labels.shape[1:], np.float32)
     labels[where] = lists.labels
+    outputs = config.num_labels
     measure = compiled_metric(metric)
 
     def validate(params: Any) -> float:
-        flat = np.zeros(len(pairs), np.float32)
+        flat = np.zeros((len(pairs), outputs), np.float32)
         waiting = []
         for number, width in enumerate(widths.tolist()):
             rows = pairs[bucket == number]
@@ -294,8 +312,8 @@ def _validator(
                 waiting.append((part, _scores(params, config, batch, dtype=dtype)))
         for part, scores in waiting:
             flat[part] = np.asarray(scores)[: len(part)]
-        table = np.zeros(where.shape, np.float32)
+        table = np.zeros((*where.shape, outputs), np.float32)
         table[where] = flat
-        return float(measure(table, labels, where))
+        return float(measure(table[..., 0] if outputs == 1 else table, labels, where))
 
     return validate

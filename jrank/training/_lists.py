@@ -30,7 +30,7 @@ class TextLists:
       types: their token types.
       starts: where each pair begins in ``ids``, and the end of the last; ``[pairs + 1]``.
       first: the first pair of each list, and the end of the last; ``[lists + 1]``.
-      labels: ``[pairs]``, float32.
+      labels: ``[pairs]``, float32; ``[pairs, outputs]`` where each pair has a number for each output of the model.
       pad_id: the id of the padding token.
     """
 
@@ -61,7 +61,13 @@ class TextLists:
 
 
 def encode_lists(
-    lists: Iterable[Any], tokenizer: Any, *, max_length: int, list_size: int | None, name: str
+    lists: Iterable[Any],
+    tokenizer: Any,
+    *,
+    max_length: int,
+    list_size: int | None,
+    name: str,
+    outputs: int = 1,
 ) -> TextLists:
     """Tokenise lists.
 
@@ -71,15 +77,16 @@ def encode_lists(
       max_length: most tokens of a pair.
       list_size: most documents of a list; those with the largest labels stay, in their order.
       name: what messages call the lists.
+      outputs: of the model, see ``check_lists``.
 
     Returns:
       The lists.
 
     Raises:
-      TrainError: there is no list, or one is empty, of unequal lengths, or has a label that is not a finite number.
+      TrainError: there is no list, or one is empty, of unequal lengths, or has a label that is not what was expected.
       TypeError: an item is not a list of that form.
     """
-    chosen = check_lists(lists, list_size=list_size, name=name)
+    chosen = check_lists(lists, list_size=list_size, name=name, outputs=outputs)
     pairs = [(query, document) for query, documents, _ in chosen for document in documents]
     labels = [grade for _, _, grades in chosen for grade in grades]
     first = np.cumsum([0, *(len(documents) for _, documents, _ in chosen)])
@@ -94,34 +101,46 @@ def encode_lists(
     )
 
 
-def check_lists(lists: Iterable[Any], *, list_size: int | None, name: str) -> list[tuple[str, list[str], list[float]]]:
+def check_lists(
+    lists: Iterable[Any], *, list_size: int | None, name: str, outputs: int = 1
+) -> list[tuple[str, list[str], list[Any]]]:
     """Check lists, and keep the best of long ones.
 
     Args:
       lists: ``(query, documents, labels)``.
-      list_size: most documents of a list; those with the largest labels stay, in their order. None keeps all.
+      list_size: most documents of a list; those with the largest labels stay, in their order. None keeps all. With
+        several outputs the first ones stay.
       name: what messages call the lists.
+      outputs: of the model. With 1 a label is a number; with more it is the number of a class, below ``outputs``, or a
+        sequence of ``outputs`` numbers in [0, 1], throughout the one or the other.
 
     Returns:
       The lists.
 
     Raises:
-      TrainError: there is no list, or one is empty, of unequal lengths, or has a label that is not a finite number.
+      TrainError: there is no list, or one is empty, of unequal lengths, or has a label that is not what was expected.
       TypeError: an item is not a list of that form.
     """
     checked = []
     for number, item in enumerate(lists):
-        query, documents, grades = _checked(item, f"{name}[{number}]")
+        query, documents, labels = _checked(item, f"{name}[{number}]", outputs)
         chosen: Sequence[int] = range(len(documents))
         if list_size is not None and len(documents) > list_size:
-            chosen = sorted(sorted(chosen, key=lambda i: -grades[i])[:list_size])
-        checked.append((query, [documents[i] for i in chosen], [grades[i] for i in chosen]))
+            by_grade = sorted(chosen, key=lambda i: -labels[i]) if outputs == 1 else chosen
+            chosen = sorted(by_grade[:list_size])
+        checked.append((query, [documents[i] for i in chosen], [labels[i] for i in chosen]))
     if not checked:
         raise TrainError(f"{name} holds no list", reason="empty_input")
+    if len({isinstance(label, list) for _, _, labels in checked for label in labels}) > 1:
+        raise TrainError(
+            f"some labels of {name} are classes, others have a number for each output",
+            reason="invalid_data",
+            hint="choose one of the two",
+        )
     return checked
 
 
-def _checked(item: Any, name: str) -> tuple[str, Sequence[str], list[float]]:
+def _checked(item: Any, name: str, outputs: int) -> tuple[str, Sequence[str], list[Any]]:
     if isinstance(item, str) or not isinstance(item, Sequence) or len(item) != 3:
         raise TypeError(f"{name} must be (query, documents, labels), got {type(item).__name__}")
     query, documents, labels = item
@@ -129,14 +148,42 @@ def _checked(item: Any, name: str) -> tuple[str, Sequence[str], list[float]]:
         raise TypeError(f"the query of {name} must be a str, got {type(query).__name__}")
     if isinstance(documents, str) or not isinstance(documents, Sequence):
         raise TypeError(f"the documents of {name} must be a sequence of str, got {type(documents).__name__}")
-    grades = [float(grade) for grade in labels if isinstance(grade, numbers.Real | np.generic)]
-    if len(grades) != len(labels) or not all(map(math.isfinite, grades)):
-        raise TrainError(f"the labels of {name} must be finite numbers, got {list(labels)!r}", reason="invalid_data")
-    if len(documents) != len(grades):
-        raise TrainError(f"{name} has {len(documents)} documents and {len(grades)} labels", reason="invalid_data")
+    read = _grades if outputs == 1 else _classes
+    values = read(labels, outputs)
+    if values is None:
+        wanted = "finite numbers"
+        if outputs > 1:
+            wanted = f"classes from 0 to {outputs - 1}, or {outputs} numbers from 0 to 1 each"
+        raise TrainError(f"the labels of {name} must be {wanted}, got {list(labels)!r}", reason="invalid_data")
+    if len(documents) != len(values):
+        raise TrainError(f"{name} has {len(documents)} documents and {len(values)} labels", reason="invalid_data")
     if not documents:
         raise TrainError(f"{name} has no documents", reason="invalid_data", hint="leave such queries out")
-    return query, documents, grades
+    return query, documents, values
+
+
+def _grades(labels: Any, outputs: int) -> list[float] | None:
+    """Labels as numbers; None if one is not."""
+    grades = [float(grade) for grade in labels if isinstance(grade, numbers.Real | np.generic)]
+    return grades if len(grades) == len(labels) and all(map(math.isfinite, grades)) else None
+
+
+def _classes(labels: Any, outputs: int) -> list[Any] | None:
+    """Labels as classes, or as lists of a number for each output; None if one is neither."""
+    found: list[Any] = []
+    for label in labels:
+        if isinstance(label, numbers.Real | np.generic):
+            if not (0 <= label < outputs and label == int(label)):
+                return None
+            found.append(float(label))
+            continue
+        row = (
+            _grades(label, outputs) if isinstance(label, Sequence | np.ndarray) and not isinstance(label, str) else None
+        )
+        if row is None or len(row) != outputs or not all(0 <= value <= 1 for value in row):
+            return None
+        found.append(row)
+    return found
 
 
 def length_widths(lengths: np.ndarray, shapes: int, limit: int, visits: float | int = math.inf) -> np.ndarray:
@@ -235,11 +282,12 @@ def gather(
 
     Returns:
       "ids", "mask", "types" ``[lists_per_batch, list_size, width]`` int32, "labels" and "where"
-      ``[lists_per_batch, list_size]``.
+      ``[lists_per_batch, list_size]``; "labels" with one more axis where a pair has several.
     """
     shape = (lists_per_batch, list_size, width)
     ids, mask, types = np.full(shape, lists.pad_id, np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-    labels, where = np.zeros(shape[:2], np.float32), np.zeros(shape[:2], bool)
+    labels = np.zeros(shape[:2] + lists.labels.shape[1:], np.float32)
+    where = np.zeros(shape[:2], bool)
     for i, row in enumerate(rows):
         start, end = lists.first[row], lists.first[row + 1]
         labels[i, : end - start] = lists.labels[start:end]
