@@ -1,5 +1,7 @@
 """The strict universe that every test runs in, and the fixtures that several rooms share."""
 
+import ctypes
+import gc
 import json
 import os
 import pathlib
@@ -61,6 +63,26 @@ def pytest_collection_modifyitems(items):
         place = pathlib.Path(str(item.path))
         if place.is_relative_to(ROOT) and place.relative_to(ROOT).as_posix() in ONCE:
             item.add_marker(pytest.mark.once)
+
+
+# Compiled programs stay in memory, 4 GB of them over all tests. Most serve one file, so they go when that file is done.
+MOST_RESIDENT_BYTES = 2 << 30
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    if nextitem is not None and nextitem.path != item.path and _resident_bytes() > MOST_RESIDENT_BYTES:
+        jax.clear_caches()
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _resident_bytes():
+    try:
+        pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    except OSError:  # Only Linux has this file, and malloc_trim.
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture(autouse=True)
