@@ -1,9 +1,14 @@
 """Losses that learn from the scores of a teacher."""
 
+import dataclasses
+from typing import Any
+
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Float, Real, Shaped
 
-from jrank.arrays import as_floating, neutralise
+from jrank.arrays import as_array, as_floating, neutralise
+from jrank.errors import LearnError
 from jrank.losses._label_order import LabelOrder
 from jrank.losses._lambda_form import list_size
 from jrank.losses._listmle import order_terms
@@ -11,7 +16,16 @@ from jrank.losses._pairs import finite_scores
 from jrank.losses._softmax import clip_scores, list_logsumexp
 from jrank.metrics import default_discount_fn
 from jrank.metrics._dominance import count_smaller
-from jrank.metrics._lists import Fn, check_topn, finish, list_places, prepare
+from jrank.metrics._lists import (
+    Fn,
+    check_topn,
+    finish,
+    iota_like,
+    list_places,
+    prepare,
+    scatter_last,
+    segment_slots,
+)
 from jrank.metrics._rank_sums import logistic_sums, smallest_temperature
 from jrank.types import Array, ArrayLike
 
@@ -23,6 +37,7 @@ def margin_mse_loss(
     labels: Shaped[ArrayLike, "*batch n"],
     *,
     where: Shaped[ArrayLike, "..."] | None = None,
+    segments: Shaped[ArrayLike, "*batch n"] | None = None,
     weights: Shaped[ArrayLike, "*batch n"] | None = None,
     positive: int = 0,
     reduce_fn: Fn | None = jnp.mean,
@@ -35,18 +50,21 @@ def margin_mse_loss(
       scores: scores of the student.
       labels: scores t of the teacher.
       where: True at real items. None: all are.
+      segments: ids of lists within a row, in any order.
       weights: a factor for each other item.
-      positive: the place p of the positive item in every list. Static.
+      positive: the place p of the positive item in every list, from 0 on, or from the end if negative: in the order of
+        the input, masked items included. Static.
       reduce_fn: reduction over the lists; None returns one value per list.
 
     Returns:
-      The reduced loss, at least 0; 0 for a list of one item. A list whose positive item is masked is left out of means.
+      The reduced loss, at least 0; 0 for a list of one item. A list whose positive item is masked, or a segment too
+      short to have it, is left out of means.
 
     Raises:
-      LearnError: shapes differ.
+      LearnError: shapes differ, or a row has no place p.
 
     Numerics: only differences matter. Infinite scores cost +inf. Half types are accumulated in float32.
-    Cost: O(n) time and memory.
+    Cost: O(n) time and memory, O(n log n) time with segments.
     References: Hofstätter et al. 2020, "Improving efficient neural ranking models with cross-architecture knowledge
       distillation".
 
@@ -55,22 +73,41 @@ def margin_mse_loss(
     2.8333
     """
     dtype = as_floating(scores, "scores").dtype
-    s, t, w, lists = prepare(scores, labels, where, None, weights)
+    s, t, w, lists = prepare(scores, labels, where, segments, weights)
     if lists.size == 0:
         return finish(lists.sum(s), lists, reduce_fn, dtype)
+    if not -lists.size <= positive < lists.size:
+        raise LearnError(
+            f"positive is {positive}, a place of a list of {lists.size} was expected", reason="invalid_parameter"
+        )
     s = finite_scores(s)
-    others = jnp.arange(lists.size) != positive % lists.size
-    counts = jnp.broadcast_to(others, s.shape)
-    if lists.where is not None:
-        known = lists.where[..., positive]
-        counts &= lists.where & known[..., None]
-        lists = type(lists)(lists.size, lists.where, None, known)
-    margin = (s[..., positive, None] - s) - (t[..., positive, None] - t)
-    squares = neutralise(margin, counts) ** 2
+    chosen = _at_place(positive, s, segments)
+    chosen = chosen if lists.where is None else chosen & lists.where
+    known = lists.max(chosen.astype(s.dtype)) > 0
+    known = known if lists.valid is None else known & lists.valid
+    counts = ~chosen & lists.spread(known)
+    counts = counts if lists.where is None else counts & lists.where
+    lists = dataclasses.replace(lists, valid=known)
+    zero = jnp.zeros_like(s)
+    of_student, of_teacher = (lists.spread(lists.sum(jnp.where(chosen, x, zero))) for x in (s, t))
+    squares = neutralise((of_student - s) - (of_teacher - t), counts) ** 2
     squares = squares if w is None else squares * w
-    number = jnp.sum(counts, axis=-1, dtype=s.dtype)
-    values = jnp.sum(neutralise(squares, counts), axis=-1) / jnp.maximum(number, jnp.ones_like(number))
+    number = lists.sum(counts.astype(s.dtype))
+    values = lists.sum(neutralise(squares, counts)) / jnp.maximum(number, jnp.ones_like(number))
     return finish(values, lists, reduce_fn, dtype)
+
+
+def _at_place(place: int, like: Array, segments: Any) -> Array:
+    """Which items stand at a place of their list, in the order of the input; a negative one counts from the end."""
+    index = iota_like(like)
+    if segments is None:
+        return index == place % like.shape[-1]
+    # Masked items keep their places: a mask does not make another item the positive one.
+    slot = segment_slots(as_array(segments, "segments"), None)
+    operands = (slot, index if place >= 0 else -index, index)
+    slot, _, order = lax.sort(operands, dimension=-1, num_keys=2)
+    wanted = place + 1 if place >= 0 else -place
+    return scatter_last(order, list_places(order, slot) == wanted)
 
 
 def kl_distillation_loss(

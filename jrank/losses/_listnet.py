@@ -7,7 +7,7 @@ from jaxtyping import Float, Real, Shaped
 
 from jrank.arrays import as_floating, neutralise
 from jrank.errors import LearnError
-from jrank.losses._plackett_luce import draw, suffix_surprise
+from jrank.losses._plackett_luce import draw_lists, suffix_surprise
 from jrank.losses._softmax import clip_scores, list_logsumexp
 from jrank.metrics._lists import Fn, Lists, check_topn, finish, prepare
 from jrank.types import Array, ArrayLike
@@ -37,7 +37,7 @@ def listnet_loss(
       scores: larger is better; only their differences matter.
       labels: grades, which are scores of their own here: only their differences matter.
       where: True at real items. None: all are.
-      segments: ids of lists within a row, in any order; for k up to 2.
+      segments: ids of lists within a row, in any order.
       weights: a factor for the term of each item, when it is drawn.
       topn: how many items k of the top are drawn. 1 and 2 are exact; more are sampled, with a ``key``.
       temperature: T, in the units of the labels. May be traced.
@@ -49,7 +49,7 @@ def listnet_loss(
       The reduced cross-entropy, at least 0. A list without a valid item is left out of means.
 
     Raises:
-      LearnError: shapes differ, ``topn`` is below 1, or above 2 without a key or with segments.
+      LearnError: shapes differ, ``topn`` is below 1, or above 2 without a key.
 
     Numerics: an item whose label is -inf is never drawn; one with score -inf alone costs +inf. +inf counts as the
       largest finite number. Half types are accumulated in float32.
@@ -61,11 +61,11 @@ def listnet_loss(
     1.4427 2.5166
     """
     check_topn(topn)
-    if topn > 2 and (key is None or segments is not None):
+    if topn > 2 and (key is None or num_samples < 1):
         raise LearnError(
-            f"topn is {topn}: more than two items are sampled, which needs a key and lists without segments",
+            f"topn is {topn}: more than two items are sampled, which needs a key and at least one sample",
             reason="invalid_parameter",
-            hint="pass key=jax.random.key(step), and padded lists",
+            hint="pass key=jax.random.key(step), a new one in every step",
         )
     dtype = as_floating(scores, "scores").dtype
     s, y, w, lists = prepare(scores, labels, where, segments, weights)
@@ -109,8 +109,8 @@ def _sampled(s: Array, t: Array, w: Array, lists: Lists, k: int, key: Array, sam
 
     @jax.checkpoint
     def one(total: Array, key: Array) -> tuple[Array, None]:
-        order = draw(key, lax.stop_gradient(t), lists.where)
-        return total + suffix_surprise(s, w, order, lists.where, k), None
+        order, slot = draw_lists(key, lax.stop_gradient(t), lists)
+        return total + suffix_surprise(s, w, order, lists, k, slot), None
 
-    total, _ = lax.scan(one, jnp.sum(jnp.zeros_like(s), axis=-1), jax.random.split(key, samples))
+    total, _ = lax.scan(one, lists.sum(jnp.zeros_like(s)), jax.random.split(key, samples))
     return total / samples

@@ -83,8 +83,9 @@ def neural_ndcg_loss(
       SoftError: the method is unknown.
 
     Numerics: half types are computed in float32.
-    Cost: O(k n) time and O(n) memory beside a block of rows for "neuralsort" without Sinkhorn scaling; otherwise O(n²)
-      time, and the matrices of one or a few lists at a time.
+    Cost: O(k n) time and O(n) memory beside a block of rows for "neuralsort" without Sinkhorn scaling; by another
+      method that of ``jrank.soft.sort_with``; with Sinkhorn scaling O(n²) time for each of them, and the matrices of
+      one or a few lists at a time: for lists of up to a few thousand items.
     References: Pobrotyn and Białobrzeski 2021, "NeuralNDCG: direct optimisation of a ranking metric via differentiable
       relaxation of sorting".
 
@@ -109,9 +110,14 @@ def neural_ndcg_loss(
             discounts = discount_fn(soft_order.rank.astype(s.dtype))
             kept = soft_order.counts if topn is None else soft_order.counts & (soft_order.rank <= topn)
             value = soft_order.lists.sum(jnp.where(kept, sorted_gains * discounts, jnp.zeros_like(sorted_gains)))
+    elif sinkhorn == 0:
+        _no_segments(segments, f"neural_ndcg_loss by method {method!r}")
+        options = {"method": method, "temperature": temperature, "descending": True, "where": _taken(s, lists)}
+        sorted_gains = soft.sort_with(s, gains, **options)
+        value = jnp.sum(sorted_gains * _discounts(lists.size, topn, discount_fn, s), axis=-1)
     else:
-        _no_segments(segments, "the dense form of neural_ndcg_loss")
-        taken = jnp.isfinite(s) if lists.where is None else lists.where & jnp.isfinite(s)
+        _no_segments(segments, "neural_ndcg_loss with Sinkhorn scaling")
+        taken = _taken(s, lists)
         discounts = _discounts(lists.size, topn, discount_fn, s).reshape(-1)
 
         @jax.checkpoint
@@ -123,6 +129,10 @@ def neural_ndcg_loss(
 
         value = _one_by_one(one, (s, gains, taken), lists.size)
     return finish(-_ratio(value, best), lists, reduce_fn, dtype)
+
+
+def _taken(s: Array, lists: Lists) -> Array:
+    return jnp.isfinite(s) if lists.where is None else lists.where & jnp.isfinite(s)
 
 
 def _one_by_one(one: Any, arrays: tuple[Array, ...], n: int) -> Array:
@@ -152,6 +162,7 @@ def pirank_loss(
     labels: Shaped[ArrayLike, "*batch n"],
     *,
     where: Shaped[ArrayLike, "..."] | None = None,
+    segments: Shaped[ArrayLike, "*batch n"] | None = None,
     weights: Shaped[ArrayLike, "*batch n"] | None = None,
     topn: int | None = None,
     temperature: Real[ArrayLike, ""] = 1.0,
@@ -173,6 +184,7 @@ def pirank_loss(
       scores: larger is better; only their differences matter. An item with score -inf takes no part.
       labels: grades; see ``gain_fn``. Grades are averaged, then gains taken.
       where: True at real items. None: all are.
+      segments: ids of lists within a row, in any order; for ``depth`` 1.
       weights: a factor for each label.
       topn: the cut-off k; None for none.
       temperature: that of NeuralSort, in the units of the scores. May be traced.
@@ -186,7 +198,8 @@ def pirank_loss(
       The reduced loss; 0 for a list without a gain. A list without a valid item is left out of means.
 
     Raises:
-      LearnError: shapes differ, ``topn`` is below 1, or ``depth`` is below 1 or lacks a ``topn``.
+      LearnError: shapes differ, ``topn`` is below 1, or ``depth`` is below 1, or above 1 without
+        ``topn`` or with segments.
 
     Numerics: half types are computed in float32.
     Cost: O(k n) time, O(n) memory beside a block of rows; with depth d, parts of :math:`n^{1/d}` items and their top k.
@@ -203,13 +216,21 @@ def pirank_loss(
             reason="invalid_parameter",
         )
     dtype = as_floating(scores, "scores").dtype
-    s, y, w, lists = prepare(scores, labels, where, None, weights)
+    s, y, w, lists = prepare(scores, labels, where, segments, weights)
+    if depth > 1:
+        _no_segments(segments, f"pirank_loss of depth {depth}")
     y = y if w is None else y * w
     if lists.size == 0:
         return finish(lists.sum(s), lists, reduce_fn, dtype)
     gains = neutralise(gain_fn(y), lists.where)
     best = ideal_dcg(gains, lists, topn=topn, discount_fn=discount_fn)
     scale = jnp.asarray(temperature, s.dtype)
+    if lists.slot is not None:
+        order = SoftOrder.of(s, lists)
+        (sorted_labels,) = order.apply((y,), scale, None, straight_through)
+        kept = order.counts if topn is None else order.counts & (order.rank <= topn)
+        terms = neutralise(gain_fn(sorted_labels), kept) * discount_fn(order.rank.astype(s.dtype))
+        return finish(_one_minus(order.lists.sum(neutralise(terms, kept)), best), lists, reduce_fn, dtype)
     k = lists.size if topn is None else min(topn, lists.size)
     mask = lists.where
     # Parts of at least 2 k items: each level then leaves about half of them, or fewer.
@@ -224,8 +245,11 @@ def pirank_loss(
     )
     gains = neutralise(gain_fn(sorted_labels), counts)
     value = jnp.sum(gains * _discounts(gains.shape[-1], topn, discount_fn, s), axis=-1)
-    loss = jnp.where(best == 0, jnp.zeros_like(value), 1 - _ratio(value, best))
-    return finish(loss, lists, reduce_fn, dtype)
+    return finish(_one_minus(value, best), lists, reduce_fn, dtype)
+
+
+def _one_minus(value: Array, best: Array) -> Array:
+    return jnp.where(best == 0, jnp.zeros_like(value), 1 - _ratio(value, best))
 
 
 def _merge(

@@ -11,6 +11,7 @@ from jrank.arrays import as_floating, reduce_values
 from jrank.errors import LearnError
 from jrank.losses._elementary import logistic_parts
 from jrank.losses._lambda_form import dense_weights, pair_form, pair_mask
+from jrank.losses._pair_rows import row_sums
 from jrank.losses._pair_sampled import sampled_sums
 from jrank.losses._pair_sorted import SortedSums, sorted_hinge, sorted_quantile
 from jrank.losses._pairs import PairLoss, count_pairs, finite_scores, pair_sums, without_bound
@@ -194,6 +195,9 @@ def pair_totals(
     form = None if lambdaweight_fn is None else pair_form(lambdaweight_fn)
     if not isinstance(loss, PairLoss) or (lambdaweight_fn is not None and form is None):
         _only_dense(method)
+        if method == "auto" and not isinstance(loss, PairLoss) and (lambdaweight_fn is None or form is not None):
+            features, pair_weights = _features(form, s, y, gain_weights, lists, segments)
+            return row_sums(loss, s, y, w, lists, pair_weights, features)
         method = "dense"
     if method == "dense":
         values, counts = _matrix(
@@ -212,8 +216,7 @@ def pair_totals(
                 reason="invalid_parameter",
                 hint="use method='auto'",
             )
-    features, pair_weights = ((), None) if form is None else form(s, y, gain_weights, lists, segments)
-    features = lax.stop_gradient(features)
+    features, pair_weights = _features(form, s, y, gain_weights, lists, segments)
     if method == "sampled":
         if key is None or num_pairs < 1:
             raise LearnError(
@@ -223,6 +226,11 @@ def pair_totals(
             )
         return sampled_sums(loss, s, y, w, lists, pair_weights, features, key, num_pairs), number
     return pair_sums(loss, s, y, lists, w, pair_weights, features), number
+
+
+def _features(form: Any, *lists: Any) -> tuple[tuple[Array, ...], Any]:
+    features, pair_weights = ((), None) if form is None else form(*lists)
+    return lax.stop_gradient(features), pair_weights
 
 
 # From this many items on, sorting is quicker than visiting all pairs.

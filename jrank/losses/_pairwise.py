@@ -397,8 +397,8 @@ def pairwise_loss(
     Args:
       scores: larger is better; only their differences matter.
       labels: one label per item.
-      pair_loss_fn: ``(differences of scores, differences of labels) -> (losses, which pairs count)``, elementwise on
-        ``[..., n, n]``.
+      pair_loss_fn: ``(differences of scores, differences of labels) -> (losses, which pairs count)``, elementwise:
+        it is called with blocks of pairs, or with all of them, ``[..., n, n]``.
       lambdaweight_fn: a factor for each pair, see ``pairwise_logistic_loss``.
       where: True at real items. None: all are.
       segments: ids of lists within a row, in any order; items of different lists form no pairs.
@@ -413,7 +413,8 @@ def pairwise_loss(
     Raises:
       LearnError: shapes differ or an option is unknown.
 
-    Cost: O(n²) time and memory.
+    Cost: O(n²) time, O(n) memory beside a block of pairs; O(n²) memory with ``pairs``, a ``reduce_fn`` other than
+      ``jnp.mean``, ``jnp.sum`` and None, or a lambda weight of your own.
 
     >>> def margin(x, dy):
     ...     return jnp.square(jnp.maximum(0.5 - x, 0)), dy > 0

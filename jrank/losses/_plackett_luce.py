@@ -7,17 +7,18 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Float, Int, Real, Shaped
 
-from jrank.arrays import as_array, as_floating, as_mask, neutralise, sort_order, take_last
+from jrank.arrays import as_array, as_floating, as_mask, neutralise, ordered_key, sort_order, take_last
 from jrank.errors import LearnError
 from jrank.losses._running import suffix_logsumexp
 from jrank.losses._softmax import clip_scores
-from jrank.metrics._lists import check_topn
+from jrank.metrics._lists import Lists, check_topn, iota_like, list_places
 from jrank.types import Array, ArrayLike
 
 __all__ = [
     "all_orders",
     "draw",
-    "order_surprise",
+    "draw_lists",
+    "list_ends",
     "plackett_luce_log_prob",
     "plackett_luce_sample",
     "suffix_surprise",
@@ -39,13 +40,46 @@ def draw(key: Array, scores: Array, where: Array | None) -> Array:
     return sort_order(scores + noise, descending=True, where=where)
 
 
-def remaining(scores: Array, order: Array, where: Array | None) -> tuple[Array, Array, Array]:
+def draw_lists(key: Array, scores: Array, lists: Lists) -> tuple[Array, Array | None]:
+    """Draw a ranking of each list, of a row or of a segment.
+
+    Args:
+      key: a random key.
+      scores: floating.
+      lists: the lists.
+
+    Returns:
+      Permutations of the rows, the items of each list together and masked ones last; and, with segments, which list
+      each place belongs to.
+    """
+    if lists.slot is None:
+        return draw(key, scores, lists.where), None
+    noisy = scores + jax.random.gumbel(key, scores.shape, scores.dtype)
+    slot = lists.slot if lists.where is None else jnp.where(lists.where, lists.slot, jnp.int32(lists.size))
+    operands = (slot, ~ordered_key(noisy), iota_like(slot))
+    slot, _, order = lax.sort(operands, dimension=-1, num_keys=2, is_stable=True)
+    return order, slot
+
+
+def list_ends(slot: Array) -> Array:
+    """Tell which places are the last of their list.
+
+    Args:
+      slot: which list each place belongs to; the items of a list stand together.
+    """
+    return jnp.concatenate([slot[..., 1:] != slot[..., :-1], jnp.ones_like(slot[..., :1], bool)], axis=-1)
+
+
+def remaining(
+    scores: Array, order: Array, where: Array | None, slot: Array | None = None
+) -> tuple[Array, Array, Array]:
     """Put scores in an order, with the logarithm of the sum of the exponentials of what is left at each place.
 
     Args:
       scores: ``[..., n]``, not +inf.
       order: int32 permutations, masked items last.
       where: the mask, or None.
+      slot: which list each place belongs to, or None where each row is a list.
 
     Returns:
       The scores in this order, finite; the logarithms; and which places hold a valid item.
@@ -53,35 +87,29 @@ def remaining(scores: Array, order: Array, where: Array | None) -> tuple[Array, 
     low = jnp.asarray(-jnp.finfo(scores.dtype).max / 4, scores.dtype)
     valid = jnp.ones(order.shape, bool) if where is None else take_last(where, order)
     s = jnp.where(valid, jnp.maximum(take_last(scores, order), low), low)
-    return s, suffix_logsumexp(s), valid
+    return s, suffix_logsumexp(s, None if slot is None else list_ends(slot)), valid
 
 
-def suffix_surprise(s: Array, w: Array, order: Array, where: Array | None, k: int | None) -> Array:
+def suffix_surprise(
+    s: Array, w: Array | None, order: Array, lists: Lists, k: int | None, slot: Array | None = None
+) -> Array:
     """Minus the log-likelihood of the first k items of an order, each term weighted.
 
     Args:
       s: scores, not +inf.
-      w: one weight per item.
-      order: int32 permutations, masked items last.
-      where: the mask, or None.
-      k: how many places count, or None for all.
+      w: one weight per item, or None.
+      order: what ``draw_lists`` returns.
+      lists: the lists.
+      k: how many places of each list count, or None for all.
+      slot: what ``draw_lists`` returns.
+
+    Returns:
+      One value per list.
     """
-    ranked, left, valid = remaining(s, order, where)
-    counts = valid if k is None else valid & (lax.iota(jnp.int32, s.shape[-1]) < k).reshape((1,) * (s.ndim - 1) + (-1,))
-    terms = jnp.where(counts, left - ranked, jnp.zeros_like(ranked)) * take_last(w, order)
-    return jnp.sum(terms, axis=-1)
-
-
-def order_surprise(s: Array, order: Array, where: Array | None, k: int | None) -> Array:
-    """Minus the log-likelihood of the first k items of an order.
-
-    Args:
-      s: scores, not +inf.
-      order: int32 permutations, masked items last.
-      where: the mask, or None.
-      k: how many places count, or None for all.
-    """
-    return suffix_surprise(s, jnp.ones_like(s), order, where, k)
+    ranked, left, valid = remaining(s, order, lists.where, slot)
+    counts = valid if k is None else valid & (list_places(order, slot) <= k)
+    terms = jnp.where(counts, left - ranked, jnp.zeros_like(ranked))
+    return lists.take(order).sum(terms if w is None else terms * take_last(w, order))
 
 
 def all_orders(size: int) -> Array:

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Float, Real, Shaped
 
-from jrank.arrays import as_floating, ordered_key, take_last
+from jrank.arrays import as_floating, take_last
 from jrank.errors import LearnError
-from jrank.losses._plackett_luce import all_orders, draw, order_surprise, remaining
+from jrank.losses._plackett_luce import all_orders, draw_lists, list_ends, remaining, suffix_surprise
 from jrank.losses._running import decayed_sum, suffix_logsumexp, suffix_sum
 from jrank.losses._softmax import clip_scores
 from jrank.metrics import default_discount_fn, default_gain_fn, ndcg_metric
 from jrank.metrics._dcg import ideal_dcg, item_gains
-from jrank.metrics._lists import Fn, Lists, check_topn, finish, iota_like, list_places, prepare, scatter_last
+from jrank.metrics._lists import Fn, Lists, accepts, check_topn, finish, iota_like, list_places, prepare, scatter_last
 from jrank.types import Array, ArrayLike
 
 __all__ = ["pl_rank_loss", "policy_gradient_loss"]
@@ -179,30 +179,18 @@ def _first_order_jvp(primals, tangents):
     )
 
 
-def _order(key: Array, s: Array, lists: Lists) -> tuple[Array, Array | None]:
-    """Draw a ranking of every list, the items of each list together; and which list each place belongs to."""
-    if lists.slot is None:
-        return draw(key, s, lists.where), None
-    noisy = s + jax.random.gumbel(key, s.shape, s.dtype)
-    slot = lists.slot if lists.where is None else jnp.where(lists.where, lists.slot, jnp.int32(lists.size))
-    operands = (slot, ~ordered_key(noisy), iota_like(slot))
-    slot, _, order = lax.sort(operands, dimension=-1, num_keys=2, is_stable=True)
-    return order, slot
-
-
 def _sample(estimator: Any, s: Array, problem: _Problem) -> tuple[Array, Array]:
     """Mean DCG of sampled rankings for each list, and the estimated slope for each item."""
     first, num_samples, discounts = estimator
     key, gains, lists = problem.key, problem.gains, problem.lists
 
     def one(total: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], None]:
-        order, slot = _order(key, s, lists)
+        order, slot = draw_lists(key, s, lists)
         close = None
         start = jnp.zeros_like(s[..., :1], bool)
         if slot is not None:
-            change = slot[..., 1:] != slot[..., :-1]
-            close = jnp.concatenate([change, ~start], axis=-1)
-            start = jnp.concatenate([~start, change], axis=-1)
+            close = list_ends(slot)
+            start = jnp.concatenate([~start, close[..., :-1]], axis=-1)
         valid = jnp.ones(s.shape, bool) if lists.where is None else take_last(lists.where, order)
         low = jnp.asarray(-jnp.finfo(s.dtype).max / 4, s.dtype)
         scores = jnp.where(valid, jnp.maximum(take_last(s, order), low), low)
@@ -255,6 +243,7 @@ def policy_gradient_loss(
     *,
     key: Array | None = None,
     where: Shaped[ArrayLike, "..."] | None = None,
+    segments: Shaped[ArrayLike, "*batch n"] | None = None,
     metric_fn: Fn = ndcg_metric,
     topn: int | None = None,
     method: Literal["sampled", "exact"] = "sampled",
@@ -273,6 +262,7 @@ def policy_gradient_loss(
       labels: what the metric takes.
       key: a random key, a new one in every step; not for "exact".
       where: True at real items. None: all are.
+      segments: ids of lists within a row, in any order; not for "exact".
       metric_fn: a metric of jrank, or a ``functools.partial`` of one.
       topn: a cut-off that is handed to the metric; the gradient then is that of the first ``topn`` places alone.
       method: "sampled", or "exact" for the sum over all orders of lists of at most 8 items.
@@ -283,8 +273,8 @@ def policy_gradient_loss(
       The reduced loss. A list without a valid item is left out of means.
 
     Raises:
-      LearnError: shapes differ, ``topn`` is below 1, the method is unknown, a key is missing, or "exact" was asked for
-        long lists.
+      LearnError: shapes differ, ``topn`` is below 1, the method is unknown, a key is missing, "exact" was asked for
+        long lists or segments, or the metric takes no segments.
 
     Numerics: value and derivatives of any order are estimates without bias. Items with score -inf come last.
     Cost: O(S n log n) time, O(n) memory, whatever the number S of samples; "exact" O(n! n).
@@ -300,29 +290,35 @@ def policy_gradient_loss(
     if method not in ("sampled", "exact"):
         raise LearnError(f"method is {method!r}, 'sampled' or 'exact' was expected", reason="invalid_parameter")
     dtype = as_floating(scores, "scores").dtype
-    s, y, _, lists = prepare(scores, labels, where)
+    s, y, _, lists = prepare(scores, labels, where, segments)
     s = clip_scores(s)
+    options: dict[str, Any] = {"where": lists.where, "reduce_fn": None} | ({} if topn is None else {"topn": topn})
+    if segments is not None:
+        if not accepts(metric_fn, "segments"):
+            raise LearnError("the metric takes no segments", reason="invalid_parameter", hint="pad the lists")
+        options["segments"] = segments
     if lists.size == 0:
         return finish(lists.sum(s), lists, reduce_fn, dtype)
-    options = {"where": lists.where, "reduce_fn": None} | ({} if topn is None else {"topn": topn})
 
     def metric(order: Array) -> Array:
         return metric_fn(-scatter_last(order, iota_like(order)).astype(s.dtype), y, **options).astype(s.dtype)
 
     if method == "exact":
+        _no_segments(segments)
         return finish(-_over_orders(lambda order, place, valid: metric(order), s, lists), lists, reduce_fn, dtype)
     keys = jax.random.split(_need_key(key, num_samples, 2), num_samples)
     fixed = lax.stop_gradient(s)
-    gained = lax.map(lambda key: metric(draw(key, fixed, lists.where)), keys)
+    gained = lax.map(lambda key: metric(draw_lists(key, fixed, lists)[0]), keys)
     others = (jnp.sum(gained, axis=0, keepdims=True) - gained) / (num_samples - 1)
 
     @jax.checkpoint
     def one(total: Array, sample: tuple[Array, Array]) -> tuple[Array, None]:
         key, advantage = sample
-        log_p = -order_surprise(s, draw(key, fixed, lists.where), lists.where, topn)
+        order, slot = draw_lists(key, fixed, lists)
+        log_p = -suffix_surprise(s, None, order, lists, topn, slot)
         # One, with the derivatives of the probability over itself.
         return total + advantage * jnp.exp(log_p - lax.stop_gradient(log_p)), None
 
-    total, _ = lax.scan(one, jnp.sum(jnp.zeros_like(s), axis=-1), (keys, gained - others))
+    total, _ = lax.scan(one, lists.sum(jnp.zeros_like(s)), (keys, gained - others))
     value = jnp.mean(others, axis=0) + total / num_samples
     return finish(-value, lists, reduce_fn, dtype)

@@ -1,11 +1,14 @@
 """What every soft operator does with its arguments: checks, axis, batch, temperature, mask."""
 
 import difflib
+import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jrank.arrays import accumulator_dtype, as_array, as_floating, as_mask
 from jrank.errors import SoftError
@@ -200,24 +203,37 @@ def work_dtype(x: Array) -> Any:
     return accumulator_dtype(x.dtype)
 
 
-def over_rows(fn: Callable[..., Any], ndim: int) -> Callable[..., Any]:
+# Numbers that the lists of a batch hold at a time, where one list holds many: some 300 MB with what a gradient keeps.
+AT_A_TIME = 1 << 23
+
+
+def over_rows(fn: Callable[..., Any], ndim: int, held: int = 0) -> Callable[..., Any]:
     """Apply a function of one list to every list of a batch; None among the arguments stays None.
 
     Args:
       fn: takes arrays without batch axes.
       ndim: the number of batch axes.
+      held: how many numbers one list holds at a time, where these are many. A large batch is then taken a few lists
+        at a time, and what they held is computed again for the gradient.
     """
 
     def batched(*args: Any) -> Any:
         present = [a is not None for a in args]
+        given = tuple(a for a in args if a is not None)
 
         def row(*given: Any) -> Any:
             rest = iter(given)
             return fn(*(next(rest) if there else None for there in present))
 
+        if math.prod(given[0].shape[:ndim]) * held > AT_A_TIME:
+            few = max(1, AT_A_TIME // held)
+            one: Callable[..., Any] = jax.checkpoint(lambda given: row(*given))
+            for level in range(ndim):
+                one = partial(lax.map, one, batch_size=None if level else few)
+            return one(given)
         mapped: Callable[..., Any] = row
         for _ in range(ndim):
             mapped = jax.vmap(mapped)
-        return mapped(*(a for a in args if a is not None))
+        return mapped(*given)
 
     return batched

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jrank.arrays import neutralise, sort_with_order, take_last
-from jrank.soft._pairwise import over_pairs, row_block
+from jrank.soft._pairwise import PAIRS, over_pairs, row_block
 from jrank.types import Array
 
 # Takes some row numbers, int32 [m], to their differences from the largest logit, [m, n], all <= 0, before the division
@@ -84,7 +84,11 @@ def permutation(x: Array, temperature: Array, where: Array | None, wanted: Array
     """
     rows, temperature = KINDS[kind](neutralise(x, where), temperature, where)
     wanted = lax.iota(jnp.int32, x.shape[0]) if wanted is None else wanted
-    return _softmax_rows(rows, temperature, where, wanted)
+    block = partial(_softmax_rows, rows, temperature, where)
+    if wanted.shape[0] <= row_block(x.shape[0]):
+        return block(wanted)
+    # The matrix itself is held, its logits and exponentials are not.
+    return over_pairs(block, (wanted,), x.shape[0])
 
 
 def carry_by_matrix(x: Array, temperature: Array, where: Array | None, values: Array, *, kind: str) -> Array:
@@ -159,6 +163,12 @@ def rank_by_matrix(x: Array, temperature: Array, where: Array | None, *, kind: s
     return total / jnp.where(mass > 0, mass, jnp.ones_like(mass))
 
 
+def _held(n: int) -> int:
+    return min(n * n, PAIRS)
+
+
+# How many numbers a list of n scores holds at a time.
+HELD = dict.fromkeys(KINDS, _held)
 RANKS = {kind: partial(rank_by_matrix, kind=kind) for kind in KINDS}
 SORTS = {kind: partial(sort_by_matrix, kind=kind) for kind in KINDS}
 CARRIERS = {kind: partial(carry_by_matrix, kind=kind) for kind in KINDS}

@@ -290,6 +290,15 @@ def carry_network(
     return _through(passed, padded, False)[:n]
 
 
+def _held(n: int, wires: str) -> int:
+    wiring = WIRINGS[wires](n)
+    return wiring.size * len(wiring.layers)
+
+
+# How many numbers a list of n scores holds at a time.
+HELD = {name: partial(_held, wires=options["wires"]) for name, options in METHODS.items()}
+
+
 def _named(fn: Callable[..., Array]) -> dict[str, Callable[..., Array]]:
     return {name: partial(fn, **options) for name, options in METHODS.items()}
 

@@ -40,6 +40,8 @@ METHODS: dict[str, Callable[..., Array]] = {
     **_matrix.RANKS,
     **_network.RANKS,
 }
+# How many numbers a list of n scores holds at a time, by the methods for which these are many.
+HELD: dict[str, Callable[[int], int]] = {**_matrix.HELD, **_network.HELD}
 SEGMENTED = ("l2", "kl", "laplace", "sigmoid")
 
 
@@ -74,7 +76,8 @@ def _row(
 def _rank(x, temperature, where, segments, *, descending, **options):
     row = partial(_row, **options)
     x = x.astype(work_dtype(x))
-    return over_rows(row, x.ndim - 1)(-x if descending else x, temperature, where, segments)
+    held = HELD[options["method"]](x.shape[-1]) if options["method"] in HELD else 0
+    return over_rows(row, x.ndim - 1, held)(-x if descending else x, temperature, where, segments)
 
 
 def rank(

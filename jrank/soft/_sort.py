@@ -28,6 +28,8 @@ __all__ = ["METHODS", "sort"]
 
 # Ascending values of one list of finite scores, the real ones first: (x[n], temperature, where[n]) -> [n].
 METHODS: dict[str, Callable[..., Array]] = {"l2": sort_l2, "kl": sort_kl, **_matrix.SORTS, **_network.SORTS}
+# How many numbers a list of n scores holds at a time, by the methods for which these are many.
+HELD: dict[str, Callable[[int], int]] = {**_matrix.HELD, **_network.HELD}
 
 
 def _row(
@@ -59,7 +61,8 @@ def _row(
 @partial(jax.jit, static_argnames=("method", "descending", "straight_through", "backend"))
 def _sort(x, temperature, where, **options):
     x = x.astype(work_dtype(x))
-    return over_rows(partial(_row, **options), x.ndim - 1)(x, temperature, where)
+    held = HELD[options["method"]](x.shape[-1]) if options["method"] in HELD else 0
+    return over_rows(partial(_row, **options), x.ndim - 1, held)(x, temperature, where)
 
 
 def sort(

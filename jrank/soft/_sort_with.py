@@ -21,6 +21,8 @@ __all__ = ["METHODS", "sort_with"]
 
 # P v for one list of finite scores: (x[n], temperature, where[n], v[n, d]) -> [n, d], in ascending order of x.
 METHODS: dict[str, Callable[..., Array]] = {**_matrix.CARRIERS, **_network.CARRIERS}
+# How many numbers a list of n scores holds at a time, for one value each.
+HELD: dict[str, Callable[[int], int]] = {**_matrix.HELD, **_network.HELD}
 
 
 def _mean(values: Array, flags: Array) -> Array:
@@ -60,7 +62,10 @@ def _row(
 @partial(jax.jit, static_argnames=("method", "descending", "straight_through"))
 def _sort_with(x, temperature, where, values, **options):
     work = work_dtype(x)
-    return over_rows(partial(_row, **options), x.ndim - 1)(x.astype(work), temperature, where, values.astype(work))
+    held = HELD[options["method"]](x.shape[-1]) * max(1, values.shape[-1])
+    return over_rows(partial(_row, **options), x.ndim - 1, held)(
+        x.astype(work), temperature, where, values.astype(work)
+    )
 
 
 def sort_with(

@@ -68,6 +68,29 @@ def test_margins():
     assert L.margin_mse_loss(np.zeros((2, 0), np.float32), np.zeros((2, 0), np.float32)) == 0
 
 
+def test_margins_of_segments():
+    rng = np.random.default_rng(4)
+    s, t, w = (rng.normal(size=9).astype(np.float32) for _ in range(3))
+    w = np.abs(w)
+    segments = np.array([7, 2, 7, 7, 2, 2, 7, 5, 2])
+    where = np.arange(9) != 4
+    run = jax.jit(L.margin_mse_loss, static_argnames=("positive", "reduce_fn"))
+    for positive in (0, 1, -1):
+        options = {"positive": positive, "reduce_fn": None}
+        got = np.asarray(run(s, t, where=where, segments=segments, weights=w, **options))
+        want = np.zeros(9)
+        for one in (7, 2):
+            mine = np.flatnonzero(segments == one)
+            alone = run(s[mine], t[mine], where=where[mine], weights=w[mine], **options)
+            want[mine[0]] = alone
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+    # The second item of segment 2 is masked, and segment 5 has one item: both are left out of the mean.
+    options = {"where": where, "segments": segments, "weights": w, "positive": 1}
+    np.testing.assert_allclose(run(s, t, **options), run(s, t, reduce_fn=None, **options)[0], rtol=1e-6)
+    grad = jax.grad(lambda s: run(s, t, **options))(s)
+    assert np.all(np.asarray(grad)[segments != 7] == 0)
+
+
 def test_info_nce():
     rng = np.random.default_rng(1)
     s = rng.normal(size=(3, 5))
@@ -98,5 +121,7 @@ def test_bad_input():
         L.info_nce_loss(np.zeros((3, 2), np.float32))
     with pytest.raises(LearnError, match="square"):
         L.info_nce_loss(np.zeros((2, 3), np.float32), symmetric=True)
+    with pytest.raises(LearnError, match="positive is 4, a place of a list of 4"):
+        L.margin_mse_loss(STUDENT, TEACHER, positive=4)
     with pytest.raises(LearnError, match="no meaning"):
         L.info_nce_loss(np.zeros((2, 2), np.float32), 0, symmetric=True)
