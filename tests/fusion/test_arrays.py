@@ -229,6 +229,27 @@ def test_rank_of_minus_one_is_not_the_last():
     np.testing.assert_allclose(np.asarray(fusion.rrf(jnp.array([[1, -1, 2]]))), [1 / 61, -np.inf, 1 / 62], rtol=1e-6)
 
 
+@pytest.mark.parametrize("runs", [1, 2, 3, 6])
+@pytest.mark.parametrize("ties", [False, True])
+def test_points_and_votes_of_long_lists(runs, ties):
+    """More documents than a word has bits, whole ranks and others, equal ranks, negative ranks for what is missing."""
+    rng = np.random.default_rng(runs)
+    held = rng.random((2, runs, 150)) < 0.5
+    held[..., 130:] = False
+    ranks = np.stack([ranks_from(rng.normal(size=h.shape), h) for h in held]).astype(np.int32)
+    if ties:
+        ranks = np.where(held, (ranks + 3) // 4, 0).astype(np.int32)
+    ranks[~held & (rng.random(held.shape) < 0.3)] = -1
+    for fn, definition in ((fusion.borda, borda_points), (fusion.condorcet, victories)):
+        want = np.full((2, 150), -np.inf)
+        for i in range(2):
+            some = held[i].any(axis=0)
+            want[i, some] = [definition(j, ranks[i], held[i]) for j in np.flatnonzero(some)]
+        for x in (ranks, ranks.astype(np.int64), ranks.astype(float), np.asfortranarray(ranks)):
+            np.testing.assert_array_equal(fn(x), want)
+        np.testing.assert_array_equal(fn(ranks[0, :, :0]), np.zeros(0))
+
+
 def test_condorcet_cycle_is_a_draw():
     ranks = np.array([[1, 2, 3], [3, 1, 2], [2, 3, 1]])
     assert fusion.condorcet(ranks).tolist() == [2.0, 2.0, 2.0]
