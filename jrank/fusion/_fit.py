@@ -300,10 +300,10 @@ def _weighted_sum(start: np.ndarray, scores: np.ndarray, weights: Any) -> np.nda
 
     A matrix product would do the same, but threads of the BLAS within threads of the search stand in each other's way.
     """
-    total = start.copy()
+    total, share = start.copy(), np.empty_like(start)
     for weight, part in zip(weights, scores, strict=True):
         if weight:
-            total += weight * part
+            total += np.multiply(part, weight, out=share)
     return total
 
 

@@ -71,14 +71,52 @@ def sorted_columns(scores: np.ndarray, k: int | None, *, first: bool = False) ->
       first: whether of equal scores the first column comes first; otherwise the last one does.
     """
     width = scores.shape[1]
-    mask = np.int64((1 << width.bit_length()) - 1)
-    key = (scores.astype(np.float64, copy=False) + 0.0).view(np.int64)
+    bits = width.bit_length()
+    mask = np.int64((1 << bits) - 1)
+    scores, column = scores.astype(np.float64, copy=False), np.arange(width)
+    if k is not None:
+        scores, column = _candidates(scores, column, k, bits)
+    key = (scores + 0.0).view(np.int64)
     key ^= (key >> 63) & np.int64(np.iinfo(np.int64).max)
     key &= ~mask
-    column = np.arange(width)
     key |= width - 1 - column if first else column
-    if k is not None and k * 4 < width:
-        key = np.partition(key, width - k, axis=1)[:, width - k :]
+    if k is not None and k * 4 < key.shape[1]:
+        key = np.partition(key, key.shape[1] - k, axis=1)[:, key.shape[1] - k :]
     key.sort(axis=1)
     columns = (key & mask)[:, ::-1][:, :k]
     return width - 1 - columns if first else columns
+
+
+def _candidates(scores: np.ndarray, column: np.ndarray, k: int, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores, with their columns, that may be among the k best of their row; all where that is no gain.
+
+    Cut a row into more than k groups: the k-th best of the groups' best scores has k scores at or above it.
+
+    Args:
+      scores: ``[rows, docs]``.
+      column: the columns, ``[docs]``.
+      k: how many are wanted.
+      bits: the last bits of a score that do not count.
+    """
+    rows, width = scores.shape
+    groups = 3 * k
+    if width < max(3 * groups, 64):
+        return scores, column
+    best = scores[:, :groups].copy()
+    for low in range(groups, width - groups + 1, groups):
+        np.maximum(best, scores[:, low : low + groups], out=best)
+    floor = np.partition(best, groups - k, axis=1)[:, groups - k]
+    floor -= np.where(np.isfinite(floor), np.abs(floor), 0) * 2.0 ** (bits - 51)
+    near = scores >= floor[:, None]
+    count = near.view(np.uint8).sum(axis=1, dtype=np.int64)
+    most = int(count.max(initial=0))
+    if most * 2 > width:
+        return scores, column
+    row = np.repeat(np.arange(rows), count)
+    found = np.flatnonzero(near)
+    # Rows of one length again; every row has k of its own, so that what fills them up is never among the best.
+    place = np.arange(len(found)) - np.repeat(np.cumsum(count) - count, count) + row * most
+    some, where = np.full(rows * most, -np.inf), np.zeros(rows * most, np.int64)
+    some[place] = scores.ravel()[found]
+    where[place] = found - row * width
+    return some.reshape(rows, most), where.reshape(rows, most)

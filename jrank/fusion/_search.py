@@ -95,7 +95,7 @@ class Problem:
         judged_as = np.full(len(aligned.queries), -1)
         judged_as[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
         self.parts = []
-        for side in aligned.sides(1 << 19, ranks=ranks, scores=scores):
+        for side in aligned.sides(1 << 20, ranks=ranks, scores=scores):
             number = judged_as[side.block.rows]
             kept = np.flatnonzero(number >= 0)
             kept = kept[np.argsort(number[kept])]

@@ -27,6 +27,23 @@ def test_order_is_best_first_and_ties_by_place():
     np.testing.assert_array_equal(fusion.order(scores.reshape(5, 10, 37), k=99), want.reshape(5, 10, 37))
 
 
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_the_best_of_long_lists_are_those_of_the_whole_order(k):
+    """The places of the best are looked for among few candidates; ties at their edge, infinities, rounding."""
+    for scores in (
+        RNG.normal(size=(20, 400)),
+        RNG.integers(0, 6, (20, 400)).astype(float),
+        np.where(RNG.random((20, 400)) < 0.97, -np.inf, RNG.normal(size=(20, 400))),
+        1 + RNG.integers(0, 50, (20, 400)) * 2e-16,
+        np.where(np.arange(400) % 37 == 0, np.inf, -RNG.random((20, 400))),
+        np.full((3, 400), -np.inf),
+        np.zeros((0, 400)),
+    ):
+        np.testing.assert_array_equal(fusion.order(scores, k=k), fusion.order(scores)[:, :k])
+    want = np.argsort(-RNG.permutation(4000).reshape(10, 400), kind="stable")
+    np.testing.assert_array_equal(fusion.order(np.argsort(want) * -1e-300, k=k), want[:, :k])
+
+
 def test_order_puts_nan_last_and_takes_rounding_for_a_tie(unchecked):
     assert fusion.order(np.array([np.nan, 1.0, -np.inf, 2.0])).tolist() == [3, 1, 0, 2]
     assert fusion.order(jnp.array([np.nan, 1.0, -np.inf, 2.0])).tolist() == [3, 1, 0, 2]
