@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, Real
 
 from jrank.errors import FusionError
 from jrank.fusion._normalize import resolve_norm
-from jrank.fusion._space import floating, is_concrete, namespace
+from jrank.fusion._space import check_option, floating, namespace
 
 __all__ = ["dpp", "mmr", "tune_lambda"]
 
@@ -93,8 +93,7 @@ def mmr(
     xp, rel, similarity, valid = _arguments(relevance, similarity, where, k, "similarity")
     if similarity.shape[-1] != rel.shape[-1]:
         raise FusionError(f"similarity has shape {tuple(similarity.shape)}, expected [..., n, n]", reason="invalid_run")
-    if is_concrete(lam) and not 0 <= lam <= 1:
-        raise FusionError(f"lam is {lam}, expected 0 to 1", reason="invalid_config")
+    check_option("lam", lam, least=0, most=1)
     if not rel.shape[-1]:
         return xp.full((*rel.shape[:-1], k), -1, dtype=np.int32)
     fn = resolve_norm(norm)

@@ -8,7 +8,7 @@ import numpy as np
 from jrank.fusion._align import Aligned
 from jrank.fusion._methods import Method
 from jrank.fusion._normalize import resolve_norm
-from jrank.fusion._space import check_weights
+from jrank.fusion._space import check_option, check_weights
 from jrank.runs._ragged import blocks
 
 __all__ = ["fuse_ranks", "fuse_scores", "sums_alone"]
@@ -52,6 +52,7 @@ def fuse_scores(aligned: Aligned, method: Method, params: dict[str, Any]) -> np.
     norm = params.get("norm", "min_max") if "norm" in method.params else method.name
     total = _sum(aligned, _normalized(aligned, norm), _weights(aligned, params))
     power = params.get(method.power, 1.0) if isinstance(method.power, str) else method.power
+    check_option(str(method.power), power)
     if not power:
         return total
     return total * np.bincount(aligned.document, minlength=len(aligned.codes)).astype(np.float64) ** power

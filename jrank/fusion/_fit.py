@@ -16,6 +16,7 @@ from jrank.fusion._fuse import as_runs, fuse
 from jrank.fusion._methods import Method, resolve_method
 from jrank.fusion._normalize import normalize
 from jrank.fusion._search import Problem, simplex
+from jrank.fusion._space import check_option
 from jrank.fusion._trained import TRAINERS
 from jrank.runs import Qrels, Run
 
@@ -164,6 +165,9 @@ def fit(
     learn = _learner(method, search)
     if isinstance(folds, bool) or not isinstance(folds, int) or folds < 0 or folds == 1:
         raise FusionError(f"folds is {folds!r}, expected 0 or an integer of at least 2", reason="invalid_config")
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise FusionError(f"steps is {steps!r}, expected an integer of at least 1", reason="invalid_config")
+    check_option("learning_rate", learning_rate, least=0, within=True)
     judged = [query for query in qrels if any(query in run for run in listed)]
     if not judged:
         raise FusionError(
@@ -211,7 +215,7 @@ Learner = Callable[..., tuple[dict[str, Any], list[tuple[dict[str, Any], float]]
 
 
 def _learner(method: str, search: str | None) -> Learner:
-    found, _ = resolve_method(method, {})
+    found, _ = resolve_method(method, {}, complete=False)
     name = found.name
     if name in TRAINERS or name == "mapfuse":
         if search not in (None, "count"):
@@ -274,7 +278,7 @@ def _grid(
         raise FusionError(f"{parameter} is what the grid looks for, but it was given", reason="invalid_config")
     values = list(grid) if grid is not None else values or list(simplex(len(runs)))
     if not values:
-        raise FusionError("the grid is empty", reason="empty_input")
+        raise FusionError("the grid is empty", reason="empty_input", hint="pass candidates, or None for the usual ones")
     problem = Problem(aligned, qrels, metric, ranks=found.uses_ranks(params), scores=found.takes == "scores")
     prepared = [_prepare(found, part.side, params) for part in problem.parts]
     flat = [np.ascontiguousarray(np.moveaxis(p[1], 1, 0)) for p in prepared if p[1] is not None]

@@ -41,11 +41,14 @@ def as_weights(weights: Any) -> np.ndarray:
       FusionError: they are no numbers.
     """
     try:
-        return np.asarray(weights, np.float64)
+        array = np.asarray(weights, np.float64)
     except (TypeError, ValueError):
+        array = None
+    if array is None or array.ndim != 1:
         raise FusionError(
             f"weights is {weights!r}", reason="invalid_config", hint="pass a list of numbers, one for each run"
-        ) from None
+        )
+    return array
 
 
 def fuse(

@@ -22,6 +22,7 @@ class Method:
       takes: "ranks" or "scores".
       params: the names of its options.
       square: whether it makes arrays of documents times documents.
+      needs: options without a default, which training gives.
       defaults: options that differ from those of ``fn``.
       name: the key in the table.
       term: where the method is a plain sum over ranks, what one adds at a rank; runs are then fused entry by entry.
@@ -33,6 +34,7 @@ class Method:
     takes: str
     params: tuple[str, ...]
     square: bool = False
+    needs: tuple[str, ...] = ()
     defaults: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     term: Callable[..., Any] | None = None
@@ -79,12 +81,12 @@ METHODS: dict[str, Method] = _named(
         "mixed": Method(_scores.mixed, "scores", _SUM, power=0.5),
         "dbsf": Method(_scores.dbsf, "scores", ("weights",), power=0.0),
         "standardized": Method(_scores.standardized, "scores", ("weights", "clip")),
-        "mapfuse": Method(_trained.mapfuse, "ranks", ("map_scores",)),
-        "posfuse": Method(_trained.posfuse, "ranks", ("probs",)),
-        "slidefuse": Method(_trained.slidefuse, "ranks", ("probs", "w")),
-        "probfuse": Method(_trained.probfuse, "ranks", ("probs",)),
-        "segfuse": Method(_trained.segfuse, "scores", ("probs",)),
-        "bayesfuse": Method(_trained.bayesfuse, "ranks", ("log_odds", "missing")),
+        "mapfuse": Method(_trained.mapfuse, "ranks", ("map_scores",), needs=("map_scores",)),
+        "posfuse": Method(_trained.posfuse, "ranks", ("probs",), needs=("probs",)),
+        "slidefuse": Method(_trained.slidefuse, "ranks", ("probs", "w"), needs=("probs",)),
+        "probfuse": Method(_trained.probfuse, "ranks", ("probs",), needs=("probs",)),
+        "segfuse": Method(_trained.segfuse, "scores", ("probs",), needs=("probs",)),
+        "bayesfuse": Method(_trained.bayesfuse, "ranks", ("log_odds", "missing"), needs=("log_odds",)),
     }
 )
 
@@ -147,16 +149,19 @@ def list_methods() -> list[str]:
     return sorted(METHODS)
 
 
-def resolve_method(method: str, params: dict[str, Any], preset: str | None = None) -> tuple[Method, dict[str, Any]]:
+def resolve_method(
+    method: str, params: dict[str, Any], preset: str | None = None, *, complete: bool = True
+) -> tuple[Method, dict[str, Any]]:
     """Return the method of a name, and its options with those of a preset.
 
     Args:
       method: a name, in any of its spellings.
       params: the options that were given; they win over the preset.
       preset: the name of a system, or None.
+      complete: whether what the method needs must be there.
 
     Raises:
-      FusionError: the method, an option or the preset is unknown.
+      FusionError: the method, an option or the preset is unknown, or what the method learns is missing.
     """
     if not isinstance(method, str):
         raise TypeError(f"method must be a name, got {type(method).__name__}")
@@ -178,6 +183,13 @@ def resolve_method(method: str, params: dict[str, Any], preset: str | None = Non
                 hint=f"known: {', '.join(known) or 'none'}",
             )
         params = {**known[preset], **params}
+    missing = [param for param in found.needs if param not in params]
+    if missing and complete:
+        raise FusionError(
+            f"method {name!r} needs {missing[0]}, which it learns from judged queries",
+            reason="invalid_config",
+            hint=f"use fit(runs, qrels, method={name!r}).fuse(runs), or pass {missing[0]}=",
+        )
     for param in params:
         if param not in found.params:
             raise FusionError(

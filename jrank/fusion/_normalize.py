@@ -17,7 +17,7 @@ from jrank.fusion._space import count_not_above, scores_of
 
 __all__ = ["NORMALIZATIONS", "normalize", "resolve_norm"]
 
-# Below this a range counts as none.
+# Below this a range, or half of it, counts as none.
 EPSILON = 1e-9
 
 
@@ -34,16 +34,21 @@ def _over(xp: ModuleType, a: Any, b: Any, otherwise: Any) -> Any:
     return xp.where(fine, a / xp.where(fine, b, 1), otherwise)
 
 
+def _half(a: Any, b: Any) -> Any:
+    """Return half of a - b, which does not overflow."""
+    return 0.5 * a - 0.5 * b
+
+
 def min_max(xp: ModuleType, s: Any, present: Any, ranks: Any, *, constant: Any = 0.0) -> tuple[Any, Any]:
     """Map the lowest score to 0 and the highest to 1; ``constant`` where all are equal."""
     low, high = _extent(xp, s, present)
-    return _over(xp, s - low, high - low, constant), present
+    return _over(xp, _half(s, low), _half(high, low), constant), present
 
 
 def min_max_inverted(xp: ModuleType, s: Any, present: Any, ranks: Any, *, constant: Any = 0.0) -> tuple[Any, Any]:
     """Map the lowest score to 1 and the highest to 0, for distances; ``constant`` where all are equal."""
     low, high = _extent(xp, s, present)
-    return _over(xp, high - s, high - low, constant), present
+    return _over(xp, _half(high, s), _half(high, low), constant), present
 
 
 def maximum(xp: ModuleType, s: Any, present: Any, ranks: Any) -> tuple[Any, Any]:

@@ -7,12 +7,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Real
 
 from jrank.errors import FusionError
-from jrank.fusion._space import check_weights, finish, is_concrete, ranks_of, spread
+from jrank.fusion._space import check_option, check_weights, finish, is_concrete, ranks_of, spread
 from jrank.fusion._votes import count_beaten, share_points
 
 # Cells of a block that stays in a core's cache with what is made of it, and ranks that a table is made for.
 CELLS = 1 << 15
 DEEPEST = 1 << 16
+# A list with more of them would take gigabytes for the pairs.
+MOST_DOCUMENTS = 1 << 16
 
 __all__ = ["borda", "condorcet", "isr", "log_isr", "logn_isr", "rbc", "rbc_term", "rrf", "rrf_term"]
 
@@ -80,15 +82,20 @@ def rrf_term(r: Any, *, k: Any = 60, rank_base: int = 1) -> Any:
     Raises:
       FusionError: an option is out of range.
     """
+    _check_k(k, rank_base)
+    return 1 / (r + (k - 1 + rank_base))
+
+
+def _check_k(k: Any, rank_base: Any) -> None:
     if rank_base not in (0, 1):
-        raise FusionError(f"rank_base is {rank_base}, expected 0 or 1", reason="invalid_config")
-    if is_concrete(k) and not k + rank_base > 0:
+        raise FusionError(f"rank_base is {rank_base!r}, expected 0 or 1", reason="invalid_config")
+    check_option("k", k)
+    if is_concrete(k) and not np.all(np.asarray(k) + rank_base > 0):
         raise FusionError(
             f"k is {k} with rank_base {rank_base}: the first rank would divide by {k + rank_base}",
             reason="invalid_config",
             hint=f"choose k above {-rank_base}",
         )
-    return 1 / (r + (k - 1 + rank_base))
 
 
 def _whole(ranks: Any) -> bool:
@@ -160,9 +167,9 @@ def isr(
     >>> isr(np.array([[1, 2], [2, 0]])).tolist()
     [2.5, 0.25]
     """
+    _check_k(k, rank_base)
+    check_option("power", power)
     xp, r, present = ranks_of(ranks, where, weights, k, power)
-    if is_concrete(k) and not k + rank_base > 0:
-        raise FusionError(f"k is {k} with rank_base {rank_base}, expected a positive sum", reason="invalid_config")
     w = check_weights(xp, weights, r.shape, r.dtype)
     safe = xp.where(present, r, 1)
     total = spread(xp, xp.where(present, (safe + (k - 1 + rank_base)) ** -power, 0), w)
@@ -232,8 +239,7 @@ def logn_isr(
     >>> logn_isr(np.array([[1, 2], [2, 0]]), sigma=1.0).round(4).tolist()
     [1.3733, 0.1733]
     """
-    if is_concrete(sigma) and not 0 <= sigma <= 1:
-        raise FusionError(f"sigma is {sigma}, expected 0 to 1", reason="invalid_config")
+    check_option("sigma", sigma, least=0, most=1)
     xp, r, present = ranks_of(ranks, where, weights, sigma)
     w = check_weights(xp, weights, r.shape, r.dtype)
     safe = xp.where(present, r, 1)
@@ -292,8 +298,7 @@ def rbc_term(r: Any, *, phi: Any = 0.8) -> Any:
     Raises:
       FusionError: phi is out of range.
     """
-    if is_concrete(phi) and not 0 < phi < 1:
-        raise FusionError(f"phi is {phi}, expected a number between 0 and 1", reason="invalid_config")
+    check_option("phi", phi, least=0, most=1, within=True)
     return (1 - phi) * phi ** (r - 1)
 
 
@@ -370,7 +375,7 @@ def condorcet(
       Fused scores; -inf for a document that no run holds.
 
     Raises:
-      FusionError: shapes or weights do not fit.
+      FusionError: shapes or weights do not fit, or there are more than 65536 documents.
 
     Cost: O(runs docs²) time, O(docs²) memory per list. Without weights NumPy takes a bit per pair, and O(docs log docs)
       for two runs.
@@ -383,6 +388,13 @@ def condorcet(
     xp, r, present = ranks_of(ranks, where, weights)
     w = check_weights(xp, weights, r.shape, r.dtype)
     candidates = xp.any(present, axis=-2)
+    docs = r.shape[-1]
+    if docs > MOST_DOCUMENTS:
+        raise FusionError(
+            f"condorcet compares every pair of {docs} documents, more than {MOST_DOCUMENTS} do not fit into memory",
+            reason="invalid_config",
+            hint="cut the runs, with depth= of fuse, or take borda",
+        )
     if xp is np and w is None:
         return finish(xp, count_beaten(r, candidates) + 0.5, present, ranks)
     margin = 0

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Real
 
 from jrank.errors import FusionError
 from jrank.fusion._normalize import resolve_norm
-from jrank.fusion._space import check_weights, finish, is_concrete, scores_of, spread
+from jrank.fusion._space import check_option, check_weights, finish, is_concrete, scores_of, spread
 
 __all__ = [
     "comb_anz",
@@ -45,6 +45,7 @@ def _fill(xp: ModuleType, s: Any, counted: Any, missing: Any) -> Any:
             raise FusionError(f"missing is {missing!r}", reason="invalid_config", hint='use a number or "min"')
         some = xp.any(counted, axis=-1, keepdims=True)
         return xp.where(some, xp.min(xp.where(counted, s, xp.inf), axis=-1, keepdims=True), 0)
+    check_option("missing", missing)
     return xp.asarray(missing, dtype=s.dtype)
 
 
@@ -165,6 +166,7 @@ def comb_gmnz(
     >>> comb_gmnz(np.array([[1.0, 1.0], [1.0, -np.inf]]), gamma=2.0, norm=None).tolist()
     [8.0, 1.0]
     """
+    check_option("gamma", gamma)
     xp, s, counted, w, held = _prepare(scores, where, weights, norm, ranks, missing, gamma)
     n = xp.maximum(xp.sum(counted, axis=-2), 1).astype(s.dtype)
     return finish(xp, spread(xp, s, w) * n**gamma, held, scores)
@@ -439,7 +441,11 @@ def standardized(
     >>> standardized(np.array([[1.0, 2.0, 3.0]]), clip=(-1.0, 1.0)).tolist()
     [-1.0, 0.0, 1.0]
     """
+    if not isinstance(clip, (tuple, list)) or len(clip) != 2:
+        raise FusionError(f"clip is {clip!r}, expected a lower and a higher number", reason="invalid_config")
     low, high = clip
+    check_option("clip", low)
+    check_option("clip", high)
     if is_concrete(low) and is_concrete(high) and not low < high:
         raise FusionError(f"clip is ({low}, {high}), expected a lower and a higher number", reason="invalid_config")
     xp, s, present, w, held = _prepare(scores, where, weights, "zmuv", None, 0)

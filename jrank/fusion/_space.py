@@ -13,6 +13,7 @@ import numpy as np
 from jrank.errors import FusionError
 
 __all__ = [
+    "check_option",
     "check_weights",
     "count_not_above",
     "finish",
@@ -50,6 +51,36 @@ def is_concrete(x: Any) -> bool:
     return not _is_jax(x)
 
 
+def check_option(
+    name: str, value: Any, *, least: float | int = -np.inf, most: float | int = np.inf, within: bool = False
+) -> None:
+    """Refuse an option that is no finite number, or one beyond its bounds; what is traced is taken as it is.
+
+    Args:
+      name: what the message calls it.
+      value: a number or an array of numbers.
+      least: the smallest that is right.
+      most: the largest.
+      within: whether the bounds themselves are wrong.
+
+    Raises:
+      FusionError: it is none of these.
+    """
+    if not is_concrete(value):
+        return
+    array = np.asarray(value)
+    if array.dtype.kind in "iuf" and np.isfinite(array).all():
+        right = (least < array) & (array < most) if within else (least <= array) & (array <= most)
+        if right.all():
+            return
+    bounds = ""
+    if most < np.inf:
+        bounds = f" between {least:g} and {most:g}" if within else f" from {least:g} to {most:g}"
+    elif least > -np.inf:
+        bounds = f" above {least:g}" if within else f" of at least {least:g}"
+    raise FusionError(f"{name} is {value!r}, expected a finite number{bounds}", reason="invalid_config")
+
+
 def floating(xp: ModuleType, x: Any, name: str) -> Any:
     """Return an array to compute with: at least float32, integers as the default float type.
 
@@ -77,6 +108,10 @@ def _present(xp: ModuleType, x: Any, valid: Any, where: Any, name: str) -> Any:
             f"{name} has shape {tuple(x.shape)}, expected [..., runs, docs]",
             reason="invalid_run",
             hint="stack the runs along the last but one axis",
+        )
+    if not x.shape[-2]:
+        raise FusionError(
+            f"{name} of shape {tuple(x.shape)} holds no run", reason="empty_input", hint="stack at least one run"
         )
     if where is None:
         return valid
@@ -136,7 +171,12 @@ def check_weights(xp: ModuleType, weights: Any, shape: tuple[int, ...], dtype: A
     if weights is None:
         return None
     if is_concrete(weights):
-        values = np.asarray(weights, np.float64)
+        try:
+            values = np.asarray(weights, np.float64)
+        except (TypeError, ValueError):
+            raise FusionError(
+                f"{name} is {weights!r}", reason="invalid_config", hint="pass a list of numbers, one for each run"
+            ) from None
         if not np.isfinite(values).all():
             raise FusionError(f"{name} {values.tolist()} are not all finite", reason="invalid_config")
         if name == "weights" and values.size and not values.any():

@@ -7,7 +7,8 @@ import numpy as np
 
 from jrank.errors import FusionError
 from jrank.fusion._align import align
-from jrank.fusion._normalize import normalize
+from jrank.fusion._normalize import NORMALIZATIONS, normalize, resolve_norm
+from jrank.fusion._space import check_option
 from jrank.runs import Run
 
 __all__ = ["blend", "refine"]
@@ -83,8 +84,7 @@ def refine(
 def _mix(
     first: Any, second: Any, alpha: float | int, norm: str | None, name: str, *, depth: int | None, only_second: bool
 ) -> Run:
-    if not 0 <= alpha <= 1:
-        raise FusionError(f"alpha is {alpha}, expected 0 to 1", reason="invalid_config")
+    check_option("alpha", alpha, least=0, most=1)
     if depth is not None and (isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or depth < 1):
         raise FusionError(f"depth is {depth!r}, expected an integer of at least 1", reason="invalid_config")
     pair = [run if isinstance(run, Run) else Run(run) for run in (first, second)]
@@ -112,13 +112,9 @@ def _mix(
 
 
 def _weighted(scores: np.ndarray, present: np.ndarray, alpha: float, norm: str | None) -> np.ndarray:
+    if resolve_norm(norm) is NORMALIZATIONS["min_max"]:
+        norm = "min_max_half"
     normal = normalize(scores, where=present, norm=norm)
-    if norm in ("min_max", "min-max"):
-        lists = np.where(present, scores, np.nan)
-        some = present.any(axis=-1, keepdims=True)
-        safe = np.where(some, lists, 0)
-        equal = some & (np.nanmax(safe, axis=-1, keepdims=True) - np.nanmin(safe, axis=-1, keepdims=True) <= 1e-9)
-        normal = np.where(equal & present, 0.5, normal)
     held = np.isfinite(normal)
     lowest = np.min(np.where(held, normal, np.inf), axis=-1, keepdims=True)
     filled = np.where(held, normal, np.where(np.isfinite(lowest), lowest, 0))
