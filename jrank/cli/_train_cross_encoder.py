@@ -1,7 +1,8 @@
 """Train a cross-encoder on a collection in the BEIR layout.
 
 Each training query gives a list: relevant documents, and negatives that a first stage ranks high. Queries of
-qrels/dev.tsv choose the best parameters; without that file a tenth of the training queries does.
+qrels/dev.tsv choose the best parameters; without that file a tenth of the training queries does. Of a single file of
+judgments 0.4 of the queries are kept for the test, 0.1 for validation, by the hash of their texts.
 
   jrank train cross-encoder --data beir/scifact/ --out reranker/
   jrank train cross-encoder --data beir/scifact/ --model my-model/ --out reranker/ --loss lambdarank --evaluate 50

@@ -178,12 +178,11 @@ def main():
         if {"http", "memory"} & set(parts):
             if not (folder / "float32").exists():
                 export.to_onnx(model, folder / "float32")
-            ranker = serving.CrossEncoder.from_file(folder / "float32", threads=1)
             print("\nHTTP, float32, one thread")
             if "http" in parts:
-                measure_http(ranker, texts(ranker.tokenizer)["ragged 20..400"], args.seconds)
+                measure_http(folder / "float32", args.seconds)
             if "memory" in parts:
-                measure_memory(ranker, args.requests)
+                measure_memory(folder / "float32", args.requests)
         print("\n" + json.dumps({"where": _timing.where()}))
 
 

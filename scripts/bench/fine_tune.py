@@ -94,7 +94,13 @@ def train(model, lists, folder, name, **options):
     place = folder / name
     if not place.is_dir():
         result = fit_cross_encoder(
-            model, lists, head_learning_rate=1e-3, resume=folder / f"{name}-state", save_every=10, **options
+            model,
+            lists,
+            head_learning_rate=1e-3,
+            resume=folder / f"{name}-state",
+            save_every=10,
+            progress=False,
+            **options,
         )
         seconds = result.history.seconds[-1]
         print(f"{name}: {len(result.history)} steps, {seconds:.0f} s, loss {result.history.loss[-1]:.3f}", flush=True)
@@ -124,7 +130,7 @@ def main():
     parser.add_argument("collection", nargs="?", default="scifact")
     parser.add_argument("--folds", type=int, default=2)
     parser.add_argument("--titles", type=int, default=2000, help="lists of the first training")
-    parser.add_argument("--epochs", type=int, default=3, help="over the training queries")
+    parser.add_argument("--epochs", type=int, default=2, help="over the training queries")
     parser.add_argument("--depth", type=int, default=30, help="documents that are reranked")
     args = parser.parse_args()
 

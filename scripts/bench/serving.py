@@ -2,7 +2,7 @@
 
 CPU milliseconds per pair on one thread, all in one process and in turn; the first bundle is what the others are held
 against. ``--torch`` adds sentence-transformers on a Hugging Face directory (pip install torch sentence-transformers).
-``--http`` sends the ragged pairs through the server as well, from several clients, up to twice what it can do.
+``--http`` serves the first bundle in a process of its own and sends it requests, up to twice what it can do.
 """
 
 import argparse
@@ -10,15 +10,17 @@ import asyncio
 import json
 import os
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
 
-import numpy as np
+import numpy as np  # noqa: E402
 
-from jrank.serving import CrossEncoder, Limits, create_app
+from jrank.serving import CrossEncoder  # noqa: E402
 
 
 def texts(tokenizer, seed=0):
@@ -57,96 +59,155 @@ def torch_reranker(path):
     return lambda pairs: peer.predict([list(pair) for pair in pairs], batch_size=8)
 
 
-async def call(app, body):
-    """One request through the ASGI interface; returns its status and seconds."""
-    status, parts = [], [{"type": "http.request", "body": body}]
+class Server:
+    """``jrank serve`` in a process of its own, asked over sockets."""
 
-    async def receive():
-        if not parts:
-            await asyncio.sleep(3600)
-        return parts.pop()
+    def __init__(self, bundle, *options):
+        command = [sys.executable, "-m", "jrank", "serve", str(bundle), "--port", "0", "--threads", "1", "--quiet"]
+        self._process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        line = self._process.stderr.readline()
+        self._port = int(line.split("127.0.0.1:")[1].split("/")[0])
 
-    async def send(message):
-        status.append(message.get("status"))
+    async def connect(self):
+        return await asyncio.open_connection("127.0.0.1", self._port)
 
-    headers = [(b"content-type", b"application/json")]
-    scope = {"type": "http", "method": "POST", "path": "/rerank", "query_string": b"", "headers": headers}
+    def resident(self):
+        """Megabytes of memory."""
+        return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def close(self):
+        self._process.terminate()
+        self._process.wait(60)
+        self._process.stderr.close()
+
+
+async def ask(connection, body):
+    """One request; returns its status and seconds."""
+    reader, writer = connection
     start = time.perf_counter()
-    await app(scope, receive, send)
-    return status[0], time.perf_counter() - start
+    head = f"POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    answer = await reader.readuntil(b"\r\n\r\n")
+    length = answer.lower().split(b"content-length:")[1].split(b"\r\n")[0]
+    await reader.readexactly(int(length))
+    return int(answer.split()[1]), time.perf_counter() - start
 
 
-async def one_after_another(app, bodies):
-    """A client that waits for each answer."""
-    for body in bodies:
-        await call(app, body)
+async def clients(server, count, bodies):
+    """Clients that each wait for the answer before they ask again; returns all answers."""
+    rest = iter(bodies)
+
+    async def client():
+        connection = await server.connect()
+        answers = [await ask(connection, body) for body in rest]
+        connection[1].close()
+        return answers
+
+    return [answer for answers in await asyncio.gather(*(client() for _ in range(count))) for answer in answers]
 
 
-async def load(app, bodies, rate, seconds):
-    """Send requests at a rate, whatever the server does with them."""
-    tasks, end, i = [], time.perf_counter() + seconds, 0
-    while time.perf_counter() < end:
-        tasks.append(asyncio.ensure_future(call(app, bodies[i % len(bodies)])))
-        i += 1
-        await asyncio.sleep(1 / rate)
-    return await asyncio.gather(*tasks)
-
-
-def measure_http(ranker, pairs, seconds):
-    requests = [pairs[i : i + 8] for i in range(0, len(pairs), 8)]
-    bodies = [json.dumps({"query": r[0][0], "texts": [d for _, d in r]}).encode() for r in requests]
-    same = [[(r[0][0], d) for _, d in r] for r in requests]
+async def load(server, bodies, rate, seconds):
+    """Requests that arrive at random, at a rate, whatever the server does with them."""
+    rng, idle, tasks = np.random.default_rng(0), [], []
+    moments = np.cumsum(rng.exponential(1 / rate, int(rate * seconds)))
     start = time.perf_counter()
-    for _ in range(3):
-        ranker.score_batch([pair for request in same for pair in request])
-    direct = 3 * len(pairs) / (time.perf_counter() - start)
-    # What waits may take as long as two requests do at capacity.
-    app = create_app(ranker, limits=Limits(waiting_seconds=2 * 8 / direct))
 
-    async def main():
-        async with app.router.lifespan_context(app):
+    async def one(body):
+        connection = idle.pop() if idle else await server.connect()
+        answer = await ask(connection, body)
+        idle.append(connection)
+        return answer
+
+    for i, moment in enumerate(moments):
+        await asyncio.sleep(max(0.0, start + moment - time.perf_counter()))
+        tasks.append(asyncio.ensure_future(one(bodies[i % len(bodies)])))
+    answers = await asyncio.gather(*tasks)
+    for connection in idle:
+        connection[1].close()
+    return answers
+
+
+def requests_of(tokenizer, count, documents, longest, seed=3):
+    """Requests of some documents of 5 to ``longest`` words, as pairs and as bodies."""
+    rng = np.random.default_rng(seed)
+    words = [w for w in tokenizer.tokens(range(tokenizer.vocab_size)) if w.isalpha() and len(w) > 2]
+
+    def text(low, high):
+        return " ".join(rng.choice(words, int(rng.integers(low, high))))
+
+    pairs = []
+    for _ in range(count):
+        query = text(3, 9)
+        pairs.append([(query, text(5, longest)) for _ in range(documents)])
+    bodies = [json.dumps({"query": r[0][0], "texts": [d for _, d in r]}).encode() for r in pairs]
+    return pairs, bodies
+
+
+def measure_http(bundle, seconds, *, size=4, waiting=2.0):
+    """Throughput against the same pairs in process, then random arrivals below, at and above the capacity.
+
+    Args:
+      bundle: the model.
+      seconds: of each load.
+      size: documents of a request.
+      waiting: how long a request may wait for those before it, in times of a request.
+    """
+    ranker = CrossEncoder.from_file(bundle, threads=1)
+    pairs, bodies = requests_of(ranker.tokenizer, 64, size, 60)
+    flat = [pair for request in pairs for pair in request]
+    ranker.score_batch(flat)
+    start = time.perf_counter()
+    ranker.score_batch(flat)
+    ranker.score_batch(flat)
+    direct = 2 * len(flat) / (time.perf_counter() - start)
+    start = time.perf_counter()
+    for request in pairs:
+        ranker.score_batch(request)
+    apart = len(flat) / (time.perf_counter() - start)
+    del ranker
+    print(f"in process {direct:.1f} pairs/s, request by request {apart:.1f}")
+    server = Server(bundle)
+    try:
+        asyncio.run(clients(server, 2, bodies[:16]))
+        for count in (1, 2, 16):
             start = time.perf_counter()
-            await asyncio.gather(one_after_another(app, 3 * bodies[::2]), one_after_another(app, 3 * bodies[1::2]))
-            served = 3 * len(pairs) / (time.perf_counter() - start)
-            print(f"in process {direct:.1f} pairs/s, through the server {served:.1f} ({served / direct:.2f})")
-            for factor in (0.8, 1.0, 2.0):
-                answers = await load(app, bodies, factor * served / 8, seconds)
-                good = sorted(t for status, t in answers if status == 200)
-                refused = sum(status == 429 for status, _ in answers)
-                p99 = good[min(len(good) - 1, int(0.99 * len(good)))]
-                print(
-                    f"{factor:.1f} x capacity: {len(good)} served, {refused} refused, median "
-                    f"{statistics.median(good):.2f} s, p99 {p99:.2f} s, resident {resident():.0f} MB"
-                )
-
-    asyncio.run(main())
-
-
-def measure_memory(ranker, requests):
-    """Send small requests one after the other, and watch the resident memory."""
-    words = [w for w in ranker.tokenizer.tokens(range(ranker.tokenizer.vocab_size)) if w.isalpha() and len(w) > 2]
-    rng = np.random.default_rng(3)
-
-    def body():
-        texts = [" ".join(rng.choice(words, int(rng.integers(1, 12)))) for _ in range(2)]
-        return json.dumps({"query": " ".join(rng.choice(words, 3)), "texts": texts}).encode()
-
-    app = create_app(ranker)
-
-    async def main():
-        async with app.router.lifespan_context(app):
-            sizes = []
-            for part in range(11):
-                await one_after_another(app, [body() for _ in range(requests // 10 if part else requests // 100)])
-                sizes.append(resident())
-            print(f"resident memory over {requests} requests: {sizes[0]:.0f} MB, then every tenth of them ", end="")
-            print(" ".join(f"{size:.0f}" for size in sizes[1:]))
-
-    asyncio.run(main())
+            answers = asyncio.run(clients(server, count, bodies))
+            served = size * len(answers) / (time.perf_counter() - start)
+            assert all(status == 200 for status, _ in answers)
+            print(f"{count} clients: {served:.1f} pairs/s, {served / direct:.2f} of the calls in process", flush=True)
+    finally:
+        server.close()
+    limit = waiting * size / apart
+    print(f"requests of {size} documents, {1000 * size / apart:.0f} ms each; --max-wait {limit:.2f}", flush=True)
+    server = Server(bundle, "--max-wait", f"{limit:.3f}")
+    try:
+        for factor in (0.7, 1.0, 2.0):
+            answers = asyncio.run(load(server, bodies, factor * apart / size, seconds))
+            good = sorted(t for status, t in answers if status == 200)
+            refused = [t for status, t in answers if status == 429]
+            assert len(good) + len(refused) == len(answers)
+            p99 = good[min(len(good) - 1, int(0.99 * len(good)))]
+            late = f", refused within {1000 * max(refused):.0f} ms" if refused else ""
+            times = f"median {1000 * statistics.median(good):.0f} ms, p99 {1000 * p99:.0f} ms"
+            counts = f"{len(good)} served, {len(refused)} refused{late}"
+            print(f"{factor:.1f} x capacity: {counts}; {times}, {server.resident():.0f} MB resident", flush=True)
+    finally:
+        server.close()
 
 
-def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+def measure_memory(bundle, requests):
+    """Send small requests from two clients, and watch the resident memory of the server."""
+    _, bodies = requests_of(CrossEncoder.from_file(bundle, threads=1).tokenizer, 1000, 2, 12)
+    server, sizes = Server(bundle), []
+    try:
+        for part in range(11):
+            some = [bodies[i % len(bodies)] for i in range(requests // 10 if part else requests // 100)]
+            asyncio.run(clients(server, 2, some))
+            sizes.append(server.resident())
+    finally:
+        server.close()
+    print(f"resident memory over {requests} requests: {sizes[0]:.0f} MB, then every tenth of them ", end="")
+    print(" ".join(f"{size:.0f}" for size in sizes[1:]))
 
 
 def main():
@@ -171,7 +232,7 @@ def main():
         print(f"| {name} | " + " | ".join(cells) + " |")
     if args.http:
         print()
-        measure_http(first, texts(first.tokenizer)["ragged 20..400"], args.seconds)
+        measure_http(args.bundles[0], args.seconds)
 
 
 if __name__ == "__main__":

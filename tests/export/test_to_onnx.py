@@ -1,5 +1,6 @@
 """Models and functions to ONNX: what the graph computes, what the gate refuses, what the bundle holds."""
 
+import concurrent.futures
 import hashlib
 import json
 import os
@@ -57,6 +58,9 @@ def test_scores_do_not_depend_on_batch_padding_or_threads(bundle, pairs):
     assert ranker.score_batch(pairs, batch_size=36, max_tokens=10**6).tolist() == want.tolist()
     padded = serving.CrossEncoder.from_file(bundle.path, threads=4, multiple_of=48)
     assert padded.score_batch(pairs).tolist() == want.tolist()
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda _: ranker.score_batch(pairs).tolist(), range(64)))
+    assert found == [want.tolist()] * 64
 
 
 def test_names_sizes_and_metadata(bundle, graph, model):
@@ -214,7 +218,8 @@ def test_quantised_weights(make, tmp_path, pairs, method, share, error, tau):
         assert alone != got.tolist()
         assert ranker.score_batch(pairs, invariant=True).tolist() == alone
     else:
-        assert alone == got.tolist()
+        padded = serving.CrossEncoder.from_file(tmp_path / "b", threads=4, multiple_of=48, batch_size=36)
+        assert alone == got.tolist() == padded.score_batch(pairs, max_tokens=10**6).tolist()
     assert method in str(report)
     assert "Kendall tau" in (tmp_path / "b" / "README.md").read_text()
 

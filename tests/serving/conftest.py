@@ -1,5 +1,6 @@
 """A cross-encoder small enough to compute by hand, as ONNX, and its tokenizer."""
 
+import threading
 import types
 
 import numpy as np
@@ -7,6 +8,8 @@ import onnx
 import pytest
 import tokenizers
 from onnx import TensorProto, helper, numpy_helper
+
+from jrank.errors import ServeError
 
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "what", "is", "jax", "good", "bad", "long", "a", "b"]
 POSITIONS = 32
@@ -119,3 +122,32 @@ def model_bytes():
 def tiny():
     """How the model is made, for tests that need another one."""
     return types.SimpleNamespace(make_model=make_model, words=WORDS, values=VALUES, positions=POSITIONS)
+
+
+class Slow:
+    """A ranker that waits to be let go, counts its rounds, and fails on one text."""
+
+    def __init__(self, *, batch_invariant=True, gate=True):
+        self.info = {"batch_invariant": batch_invariant, "labels": 1}
+        self.gate = threading.Event()
+        self.rounds = []
+        self.begun = 0
+        if not gate:
+            self.gate.set()
+
+    def warmup(self):
+        return self
+
+    def score_batch(self, pairs, *, truncation=None, invariant=False):
+        self.begun += 1
+        self.gate.wait(10)
+        self.rounds.append([query for query, _ in pairs])
+        if any(document == "poison" for _, document in pairs):
+            raise ServeError("no", reason="inference")
+        return np.array([float(document or 0) for _, document in pairs])
+
+
+@pytest.fixture
+def slow_ranker():
+    """The class of a ranker that waits to be let go."""
+    return Slow

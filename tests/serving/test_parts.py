@@ -1,12 +1,14 @@
 """Batches, threads and activations."""
 
+import itertools
+
 import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
 
 from jrank.serving._activations import activate
-from jrank.serving._plan import plan_batches
+from jrank.serving._plan import RUN_SHARE, plan_batches
 from jrank.serving._threads import usable_cores
 
 
@@ -20,6 +22,24 @@ def test_every_row_once_within_the_limits(lengths, batch_size, max_tokens):
     for batch in batches:
         assert len(batch) <= batch_size
         assert len(batch) == 1 or len(batch) * lengths[batch].max() <= max_tokens
+
+
+def _cost(batches, lengths, max_tokens):
+    return sum(RUN_SHARE * max_tokens + len(rows) * max(lengths[rows].max(), 1) for rows in batches)
+
+
+@hypothesis.given(st.lists(st.integers(0, 100), min_size=1, max_size=9), st.integers(1, 9), st.integers(1, 300))
+def test_no_other_cut_of_the_sorted_rows_costs_less(lengths, batch_size, max_tokens):
+    lengths = np.array(lengths, np.int32)
+    order = np.argsort(-lengths, kind="stable")
+    found = _cost(list(plan_batches(lengths, batch_size=batch_size, max_tokens=max_tokens)), lengths, max_tokens)
+    for cuts in itertools.product([False, True], repeat=len(lengths) - 1):
+        batches = np.split(order, np.flatnonzero(cuts) + 1)
+        fits = all(
+            len(rows) == 1 or (len(rows) <= batch_size and len(rows) * lengths[rows].max() <= max_tokens)
+            for rows in batches
+        )
+        assert not fits or found <= _cost(batches, lengths, max_tokens) * (1 + 1e-9)
 
 
 def test_sigmoid_at_both_ends():

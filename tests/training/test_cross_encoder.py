@@ -117,6 +117,15 @@ def test_parts_of_a_step_fit_the_caches():
     assert _cpu_parts(7, 1000) == 7
 
 
+def test_training_stops_when_nothing_improves(model, trained):
+    # Steps too small to change an order: the first validation stays the best.
+    options = {**OPTIONS, "learning_rate": 1e-9, "validation": toy_lists(40, 1), "epochs": 10, "patience": 2}
+    result = fit_cross_encoder(model, toy_lists(160, 0), seed=1, **options)
+    assert [step for step, _ in result.history.validations()] == [20, 40, 60]
+    assert len(result.history) == 60 < len(trained.history)
+    assert result.best.step == 20
+
+
 def test_only_the_head_has_its_own_rate(model):
     texts = toy_lists(8, 5)
     options = {**OPTIONS, "learning_rate": 1e-3, "max_steps": 1, "weight_decay": 0.0, "warmup": 0}
