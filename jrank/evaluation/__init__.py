@@ -24,5 +24,16 @@ Two runs differ by chance or by merit; a paired test over the queries tells:
 from jrank.evaluation._compare import Comparison, Contrast, compare
 from jrank.evaluation._evaluate import Report, evaluate
 from jrank.evaluation._metrics import list_metrics, parse_metric
+from jrank.evaluation._standard import read_reference, standardize
 
-__all__ = ["Comparison", "Contrast", "Report", "compare", "evaluate", "list_metrics", "parse_metric"]
+__all__ = [
+    "Comparison",
+    "Contrast",
+    "Report",
+    "compare",
+    "evaluate",
+    "list_metrics",
+    "parse_metric",
+    "read_reference",
+    "standardize",
+]

@@ -17,6 +17,7 @@ __all__ = [
     "set_average_precision",
     "success",
     "utility",
+    "yaap",
 ]
 
 
@@ -77,6 +78,13 @@ def average_precision(judged: Judged, k: int | None, *, rel: float | int = 1) ->
     query, rank = judged.relevant(rel, k)
     found = judged.place_in_query(query) + 1
     return divide(judged.sum(query, found / rank), judged.num_rel(rel))
+
+
+def yaap(judged: Judged, k: int | None, *, rel: float | int = 1) -> np.ndarray:
+    """Average precision as log odds, log((1 + s) / (1 + R - s)), s being R times average precision."""
+    query, rank = judged.relevant(rel)
+    total = judged.sum(query, (judged.place_in_query(query) + 1) / rank)
+    return np.log((1 + total) / (1 + judged.num_rel(rel) - total))
 
 
 def set_average_precision(judged: Judged, k: int | None, *, rel: float | int = 1) -> np.ndarray:

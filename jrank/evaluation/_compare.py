@@ -11,7 +11,7 @@ from jrank import stats
 from jrank.errors import EvalError
 from jrank.evaluation._evaluate import Report, as_qrels, as_run, evaluate
 from jrank.evaluation._tables import render
-from jrank.runs import Qrels, Run
+from jrank.runs import GroupedQrels, Preferences, Qrels, Run
 
 __all__ = ["Comparison", "Contrast", "compare"]
 
@@ -265,7 +265,8 @@ def compare(
     good  1.0000       1.0000
     + better, - worse than poor: randomization test, holm correction, p < 0.05, 8 queries
     """
-    qrels = as_qrels(qrels)
+    if not isinstance(qrels, (GroupedQrels, Preferences)):
+        qrels = as_qrels(qrels)
     named = _named(runs)
     if test not in stats.TESTS:
         raise EvalError(f"unknown test {test!r}", reason="invalid_parameter", hint=f"known: {', '.join(stats.TESTS)}")
@@ -283,7 +284,7 @@ def compare(
         common = [q for q in qrels if all(q in run for run in named.values())]
         if not common:
             raise EvalError("no query is in the qrels and in all runs", reason="empty_input")
-        qrels = Qrels({q: qrels[q] for q in common})
+        qrels = type(qrels)({q: qrels[q] for q in common})
     reports = {name: evaluate(qrels, run, metrics, **options) for name, run in named.items()}
     if base is None:
         pairs = [(b, a) for i, a in enumerate(names) for b in names[i + 1 :]]

@@ -11,7 +11,7 @@ from jrank.errors import EvalError
 from jrank.evaluation._judged import Judged
 from jrank.evaluation._metrics import Measure, parse_metric
 from jrank.evaluation._tables import render
-from jrank.runs import Qrels, Run
+from jrank.runs import GroupedQrels, Preferences, Qrels, Run
 from jrank.runs._table import counted
 
 __all__ = ["Report", "as_qrels", "as_run", "evaluate"]
@@ -25,6 +25,7 @@ class Report(Mapping[str, float]):
     Attributes:
       name: what the run is called.
       queries: the evaluated queries.
+      measures: the metrics, as ``parse_metric`` reads them.
       values_by_metric: metric -> one value per query, in that order.
       counts: over how many queries the mean goes ("queries"), how many of them the run lacks ("missing"), how many have
         no relevant document ("no_relevant"), and how many queries of the run were left out for want of judgments
@@ -41,6 +42,7 @@ class Report(Mapping[str, float]):
     ):
         self.name = name
         self.queries = queries
+        self.measures = measures
         self.counts = counts
         self.values_by_metric = {m.text: v for m, v in zip(measures, values, strict=True)}
         self._means = {m.text: m.mean(v) for m, v in zip(measures, values, strict=True)}
@@ -141,11 +143,13 @@ def as_qrels(qrels: Any) -> Qrels:
     """Return judgments as Qrels.
 
     Args:
-      qrels: Qrels, or a mapping of mappings.
+      qrels: Qrels, a mapping of mappings, or judgments in groups, which are merged.
 
     Raises:
       EvalError: there are no judgments.
     """
+    if isinstance(qrels, (GroupedQrels, Preferences)):
+        qrels = qrels.merged
     qrels = qrels if isinstance(qrels, Qrels) else Qrels(qrels)
     if not len(qrels):
         raise EvalError("the qrels hold no query", reason="empty_input", hint="check the file they were read from")
@@ -168,7 +172,7 @@ def as_run(run: Any) -> Run:
 
 
 def evaluate(
-    qrels: Qrels | Mapping[str, Mapping[str, Any]],
+    qrels: Qrels | GroupedQrels | Preferences | Mapping[str, Mapping[str, Any]],
     run: Run | Mapping[str, Mapping[str, Any]],
     metrics: str | Sequence[str],
     *,
@@ -182,7 +186,8 @@ def evaluate(
     without a judgment is not relevant. See ``list_metrics`` for the names.
 
     Args:
-      qrels: the judgments, or a mapping ``{query id: {document id: grade}}``.
+      qrels: the judgments, or a mapping ``{query id: {document id: grade}}``; ``GroupedQrels`` for metrics of diversity
+        and averages over judges, ``Preferences`` for those of preferences. Other metrics take the largest grade.
       run: the run, or a mapping ``{query id: {document id: score}}``.
       metrics: names such as "ndcg@10", "map", "mrr@10", "recall@100", "rprec", "bpref", "map(rel=2)", "rbp(p=0.8)".
       queries: "qrels" goes over all queries that have judgments and counts one that the run lacks as an empty list
@@ -205,8 +210,10 @@ def evaluate(
     >>> report["mrr"], report.per_query["mrr"], report.counts["missing"]
     (0.25, {'q1': 0.5, 'q2': 0.0}, 1)
     """
+    source = qrels if isinstance(qrels, (GroupedQrels, Preferences)) else None
     qrels, run = as_qrels(qrels), as_run(run)
     measures = _measures(metrics)
+    _check_groups(measures, source)
     if queries not in ("qrels", "intersection"):
         raise EvalError(f"queries is {queries!r}", reason="invalid_parameter", hint='use "qrels" or "intersection"')
     if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 1):
@@ -223,7 +230,7 @@ def evaluate(
             hint="check how the ids are written",
         )
     rows = np.arange(len(names)) if queries == "qrels" else np.flatnonzero(run_rows >= 0)
-    judged = Judged.join(qrels, run, rows, run_rows[rows], judged_only=judged_only, depth=depth)
+    judged = Judged.join(qrels, run, rows, run_rows[rows], judged_only=judged_only, depth=depth, source=source)
     values = [measure.values(judged) for measure in measures]
     counts = {
         "queries": len(rows),
@@ -240,3 +247,21 @@ def _measures(metrics: str | Sequence[str]) -> list[Measure]:
     if not names:
         raise EvalError("no metric was named", reason="invalid_parameter", hint='for example ["ndcg@10", "map"]')
     return [parse_metric(name) for name in dict.fromkeys(names)]
+
+
+_WANTED = {
+    "subtopics": (GroupedQrels, "judgments by subtopic", "GroupedQrels.read(path): query subtopic document grade"),
+    "judges": (GroupedQrels, "judgments by judge", "GroupedQrels.read(path): query judge document grade"),
+    "preferences": (Preferences, "Preferences", "Preferences.read(path), or Preferences.from_qrels(qrels)"),
+}
+
+
+def _check_groups(measures: list[Measure], source: GroupedQrels | Preferences | None) -> None:
+    """Refuse metrics that the judgments are of the wrong kind for."""
+    for measure in measures:
+        kind, words, hint = _WANTED.get(measure.metric.groups, (None, "", ""))
+        if kind is not None and not isinstance(source, kind):
+            got = "plain judgments" if source is None else type(source).__name__
+            raise EvalError(
+                f"metric {measure.text!r} needs {words}, got {got}", reason="invalid_parameter", hint=f"use {hint}"
+            )

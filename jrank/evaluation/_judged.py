@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jrank.runs import Interned, Qrels, Run
+from jrank.runs import GroupedQrels, Interned, Preferences, Qrels, Run
 from jrank.runs._ragged import list_of, offsets_of
 
 __all__ = ["Judged"]
@@ -29,12 +29,20 @@ class Judged:
       rank: ``[m]``, its 1-based rank; 0 where it was not retrieved.
       num_ret: ``[q]``, how many documents were retrieved.
       judged_only: whether documents without a judgment leave the ranking before anything is computed.
+      source: the judgments in groups that ``all_grade`` was merged from, or None.
+      entries: ``[m]``, the entry of the judgments that each judged document is.
 
     Attributes:
+      all_rank: ``[m]``, the rank of each judged document among those that count; 0 where it was not retrieved.
       query: ``[h]``, the query of each retrieved judged document.
       rank: ``[h]``, its 1-based rank.
       grade: ``[h]``, its grade.
+      judgments: what ``entries`` are entries of, or None.
+      all_score: ``[m]``, the score of each judged document that was retrieved; with preferences alone.
     """
+
+    judgments: Interned | None = None
+    all_score: np.ndarray | None = None
 
     def __init__(
         self,
@@ -45,17 +53,23 @@ class Judged:
         num_ret: np.ndarray,
         *,
         judged_only: bool = False,
+        source: GroupedQrels | Preferences | None = None,
+        entries: np.ndarray | None = None,
     ):
-        self.size = size
+        self.size, self.source = size, source
+        self.entries = np.arange(len(all_query)) if entries is None else entries
         self.all_query, self.all_grade, self.num_ret = all_query, all_grade, num_ret
         found = np.flatnonzero(rank)
         order = found[np.lexsort((rank[found], all_query[found]))]
         self.query, self.rank, self.grade = all_query[order], rank[order].astype(np.int64), all_grade[order]
+        self.all_rank = rank
         if judged_only:
             pooled = self.grade >= 0
             self.query, self.grade = self.query[pooled], self.grade[pooled]
             self.num_ret = self.count(self.query)
             self.rank = self.place_in_query(self.query) + 1
+            self.all_rank = np.zeros(len(rank), np.int64)
+            self.all_rank[order[pooled]] = self.rank
 
     @classmethod
     def join(
@@ -67,6 +81,7 @@ class Judged:
         *,
         judged_only: bool = False,
         depth: int | None = None,
+        source: GroupedQrels | Preferences | None = None,
     ) -> "Judged":
         """Find the judged documents in a run.
 
@@ -77,19 +92,27 @@ class Judged:
           run_rows: the row of each in the run, or -1.
           judged_only: see the class.
           depth: most documents of a ranking that count, or None.
+          source: the judgments in groups that ``qrels`` was merged from, or None.
         """
         judgments, ranking = qrels.interned, run.ranked
         rank, query, grade = _ranks(judgments, ranking), list_of(judgments.offsets), judgments.values
+        entries = None
         if len(rows) < len(judgments.queries):
             place = np.full(len(judgments.queries), -1)
             place[rows] = np.arange(len(rows))
             kept = place[query] >= 0
             rank, grade, query = rank[kept], grade[kept], place[query[kept]]
+            entries = np.flatnonzero(kept)
         num_ret = np.append(ranking.lengths, 0)[run_rows]
         if depth is not None:
             num_ret = np.minimum(num_ret, depth)
             rank = np.where(rank <= depth, rank, 0)
-        return cls(len(rows), query, grade, rank, num_ret, judged_only=judged_only)
+        judged = cls(len(rows), query, grade, rank, num_ret, judged_only=judged_only, source=source, entries=entries)
+        judged.judgments = judgments
+        if isinstance(source, Preferences):
+            at = ranking.offsets[run_rows[query]] + rank - 1
+            judged.all_score = ranking.values[np.where(rank > 0, at, 0)]
+        return judged
 
     def reranked(self, query: np.ndarray, rank: np.ndarray, grade: np.ndarray) -> "Judged":
         """Return the same judgments with other ranks; what depends on judgments alone is kept.

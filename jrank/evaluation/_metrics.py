@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from jrank.errors import EvalError
-from jrank.evaluation import _binary, _graded, _pooling
+from jrank.evaluation import _binary, _diversity, _graded, _pooling, _readers
+from jrank.evaluation._groups import by_judge, by_subtopic
 from jrank.evaluation._judged import Judged
+from jrank.evaluation._preferences import PREFERENCE_METRICS
 
 __all__ = ["METRICS", "Measure", "Metric", "list_metrics", "parse_metric"]
 
@@ -25,6 +27,7 @@ class Metric:
       cutoff: "no", "optional" or "required".
       defaults: parameters that differ from those of ``fn``.
       mean: how values of queries become one: "mean", "sum", or "geometric" (values below 1e-5 count as that).
+      groups: what the judgments must be grouped by: "" for plain judgments, "subtopics", "judges" or "preferences".
     """
 
     fn: Callable[..., np.ndarray]
@@ -32,6 +35,7 @@ class Metric:
     cutoff: str = "optional"
     defaults: dict[str, Any] = field(default_factory=dict)
     mean: str = "mean"
+    groups: str = ""
 
 
 # Name -> metric. A new metric is one function and one line.
@@ -44,6 +48,7 @@ METRICS: dict[str, Metric] = {
     "rbp": Metric(_graded.rbp, ("p", "scale", "rel")),
     "map": Metric(_binary.average_precision),
     "gm_map": Metric(_binary.average_precision, mean="geometric"),
+    "yaap": Metric(_binary.yaap, cutoff="no"),
     "mrr": Metric(_binary.reciprocal_rank),
     "precision": Metric(_binary.precision),
     "recall": Metric(_binary.recall),
@@ -65,6 +70,30 @@ METRICS: dict[str, Metric] = {
     "rndcg": Metric(_graded.ndcg_at_levels, (), "no"),
     "judged": Metric(_pooling.judged_fraction, ()),
     "unjudged": Metric(_pooling.unjudged_fraction, ()),
+    "accuracy": Metric(_readers.accuracy),
+    "compat": Metric(_readers.compat, ("p",), "no"),
+    "inst": Metric(_readers.inst, ("t", "max_grade"), "no"),
+    "insq": Metric(_readers.insq, ("t", "max_grade"), "no"),
+    "bpm": Metric(_readers.bpm, ("t", "max_grade"), "required"),
+    "sdcg": Metric(_readers.sdcg, ("max_grade",), "required"),
+    "nerr8": Metric(_readers.nerr8, ("max_grade",), "required"),
+    "nerr9": Metric(_readers.nerr9, ("max_grade",), "required"),
+    "nerr10": Metric(_readers.nerr10, ("p", "max_grade"), "no"),
+    "nerr11": Metric(_readers.nerr11, ("t", "max_grade"), "no"),
+    "alpha_dcg": Metric(_diversity.alpha_dcg, ("alpha", "rel"), groups="subtopics"),
+    "alpha_ndcg": Metric(_diversity.alpha_ndcg, ("alpha", "rel"), groups="subtopics"),
+    "err_ia": Metric(_diversity.err_ia, ("alpha", "rel"), groups="subtopics"),
+    "nerr_ia": Metric(_diversity.nerr_ia, ("alpha", "rel"), groups="subtopics"),
+    "nrbp": Metric(_diversity.nrbp, ("alpha", "beta", "rel"), "no", groups="subtopics"),
+    "nnrbp": Metric(_diversity.nnrbp, ("alpha", "beta", "rel"), "no", groups="subtopics"),
+    "strec": Metric(_diversity.subtopic_recall, groups="subtopics"),
+    "map_ia": Metric(by_subtopic(_binary.average_precision), groups="subtopics"),
+    "precision_ia": Metric(by_subtopic(_binary.precision), groups="subtopics"),
+    "ndcg_ia": Metric(by_subtopic(_graded.ndcg), ("gain",), groups="subtopics"),
+    "map_avgjg": Metric(by_judge(_binary.average_precision), groups="judges"),
+    "precision_avgjg": Metric(by_judge(_binary.precision), groups="judges"),
+    "rprec_avgjg": Metric(by_judge(_binary.r_precision), ("x", "rel"), "no", groups="judges"),
+    **{name: Metric(fn, (), "no", mean=mean, groups="preferences") for name, (fn, mean) in PREFERENCE_METRICS.items()},
     "num_ret": Metric(_pooling.num_ret, (), "no", mean="sum"),
     "num_rel": Metric(_pooling.num_rel, cutoff="no", mean="sum"),
     "num_rel_ret": Metric(_pooling.num_rel_ret, cutoff="no", mean="sum"),
@@ -102,10 +131,17 @@ ALIASES: dict[str, str] = {
     "11pt_avg": "iprec",
     "11pt": "iprec",
     "unj": "unjudged",
+    "p_avgjg": "precision_avgjg",
+    "rprec_mult_avgjg": "rprec_avgjg",
+    "p_ia": "precision_ia",
+    "ap_ia": "map_ia",
+    "strecall": "strec",
+    "st_recall": "strec",
+    "compatibility": "compat",
 }
 
 # In trec_eval's names, what follows the last underscore is a cut-off, or a parameter.
-_TREC_PARAMETER = {"rprec_mult": "x", "iprec_at_recall": "recall"}
+_TREC_PARAMETER = {"rprec_mult": "x", "rprec_mult_avgjg": "x", "iprec_at_recall": "recall"}
 _DOT_PARAMETER = {"rbp": "p"}
 
 _FORM = re.compile(
@@ -116,6 +152,7 @@ _FORM = re.compile(
     r"(?:@(?P<k>[^()@]*))?"
     r"(?:\((?P<after>[^()]*)\))?"
 )
+_LEVEL_LAST = re.compile(r"(.*@\d+)-l(\d+)")
 
 
 @dataclass(frozen=True)
@@ -184,7 +221,9 @@ def parse_metric(text: str) -> Measure:
     """
     if not isinstance(text, str):
         raise TypeError(f"a metric is named by a str such as 'ndcg@10', got {type(text).__name__} {text!r}")
-    match = _FORM.fullmatch(text.strip().lower())
+    # The level may stand behind the cut-off (ranx), and alpha may be the letter (ir_measures).
+    plain = _LEVEL_LAST.sub(r"\1(rel=\2)", text.strip().lower()).replace("α", "alpha")
+    match = _FORM.fullmatch(plain)
     if match is None:
         raise _unknown(text)
     name, cut = match["name"], match["k"]
@@ -221,6 +260,8 @@ def parse_metric(text: str) -> Measure:
 
 def _known(name: str) -> str | None:
     name = ALIASES.get(name, name)
+    if name not in METRICS and "-" in name:
+        return _known(name.replace("-", "_"))
     return name if name in METRICS else None
 
 

@@ -22,10 +22,12 @@ Files are written whole or not at all, and mistakes in them are reported with th
 (True, 'bm25')
 """
 
+from jrank.runs._groups import GroupedQrels
 from jrank.runs._hits import Hits
+from jrank.runs._preferences import Preferences
 from jrank.runs._qrels import Qrels
 from jrank.runs._run import Run
 from jrank.runs._table import Interned
 from jrank.runs._vocabulary import Vocabulary
 
-__all__ = ["Hits", "Interned", "Qrels", "Run", "Vocabulary"]
+__all__ = ["GroupedQrels", "Hits", "Interned", "Preferences", "Qrels", "Run", "Vocabulary"]

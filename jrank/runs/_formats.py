@@ -16,7 +16,7 @@ from jrank.runs._lines import Columns
 from jrank.runs._ragged import count_distinct
 from jrank.runs._vocabulary import Vocabulary
 
-__all__ = ["FORMATS", "parse", "read", "text", "write"]
+__all__ = ["FORMATS", "parse", "read", "read_file", "text", "write"]
 
 Reader = Callable[[bytes, str | os.PathLike], Any]
 Writer = Callable[[Any], Iterable[Any]]
@@ -47,10 +47,23 @@ def read(cls: Any, path: str | os.PathLike, format: str | None) -> Any:
       format: a key of ``FORMATS``, or None.
     """
     path = Path(path)
+    return parse(cls, read_file(path), path, _check(format) or _by_ending(path))
+
+
+def read_file(path: str | os.PathLike) -> bytes:
+    """Read a file of text, decompressing ``.gz`` as far as such text can grow.
+
+    Args:
+      path: the file.
+
+    Raises:
+      DataError: the file is missing, cut off or too large.
+    """
+    path = Path(path)
     limit = files.MAX_BYTES
     if path.suffix == ".gz" and path.is_file():
         limit = min(limit, max(MIN_LIMIT, MAX_RATIO * path.stat().st_size))
-    return parse(cls, files.read_bytes(path, max_bytes=limit), path, _check(format) or _by_ending(path))
+    return files.read_bytes(path, max_bytes=limit)
 
 
 def parse(cls: Any, data: bytes, path: str | os.PathLike, format: str | None) -> Any:

@@ -9,7 +9,7 @@ from jrank.errors import DataError
 from jrank.runs._fields import split_fields
 from jrank.runs._vocabulary import Interner
 
-__all__ = ["Columns", "Layout", "parse_columns"]
+__all__ = ["Columns", "Layout", "encoding_error", "parse_columns", "parse_number"]
 
 # About as much text as stays in the cache of one core together with what is made of it.
 CHUNK = 1 << 19
@@ -108,7 +108,7 @@ def parse_columns(data: bytes, path: str | os.PathLike, layout: Layout) -> Colum
         query_names = [token.decode() for token in queries.names]
         document_names = [token.decode() for token in documents.names]
     except UnicodeDecodeError:
-        raise _encoding_error(data, path) from None
+        raise encoding_error(data, path) from None
     return Columns(
         query_names,
         np.concatenate(rows),
@@ -211,7 +211,13 @@ def parse_number(token: bytes | str, place: str, what: str) -> float:
     return value
 
 
-def _encoding_error(data: bytes, path: str | os.PathLike) -> DataError:
+def encoding_error(data: bytes, path: str | os.PathLike) -> DataError:
+    """Return the error that names the first line that is not UTF-8.
+
+    Args:
+      data: the file.
+      path: what the message calls it.
+    """
     for number, line in enumerate(data.split(b"\n"), 1):
         try:
             line.decode()

@@ -1,6 +1,10 @@
 """Names of metrics, reports and tables, and what is refused."""
 
+import contextlib
+import io
 import json
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -9,7 +13,8 @@ import pytest
 
 from jrank.errors import EvalError
 from jrank.evaluation import compare, evaluate, list_metrics, parse_metric
-from jrank.runs import Qrels, Run
+from jrank.evaluation._metrics import METRICS
+from jrank.runs import GroupedQrels, Preferences, Qrels, Run
 
 QRELS = {"q1": {"d1": 2, "d2": 0}, "q2": {"d3": 1}, "q3": {"d1": 0}}
 RUN = Run({"q1": {"d2": 2.0, "d1": 1.0}, "q2": {"d3": 1.0}, "q9": {"d1": 1.0}}, name="bm25")
@@ -27,6 +32,10 @@ RUN = Run({"q1": {"d2": 2.0, "d1": 1.0}, "q2": {"d3": 1.0}, "q9": {"d1": 1.0}}, 
         ("R@5", "recall_5"),
         ("Rprec", "r-precision"),
         ("map-l2", "map(rel=2)"),
+        ("map@10-l2", "map(rel=2)@10"),
+        ("α_nDCG@20", "alpha-ndcg@20"),
+        ("P-IA@5", "precision_ia@5"),
+        ("Rprec_mult_avgjg_0.20", "rprec_avgjg(x=.2)"),
         ("AP(rel=2)@100", "map@100(rel=2)"),
         ("set_P", "precision"),
         ("hit_rate@3", "success_3"),
@@ -43,22 +52,36 @@ def test_names_of_other_programs(one, other):
     assert (a.metric.fn, a.k, a.params) == (b.metric.fn, b.k, b.params)
 
 
+KINDS = {
+    "": Qrels(QRELS),
+    "subtopics": GroupedQrels({query: {"one": grades, "two": {"d2": 1}} for query, grades in QRELS.items()}),
+    "preferences": Preferences.from_qrels(QRELS),
+}
+KINDS["judges"] = KINDS["subtopics"]
+
+
 @pytest.mark.parametrize("name", list_metrics())
 def test_every_metric_runs(name):
-    for text in (name, f"{name}@2"):
-        try:
-            report = evaluate(QRELS, RUN, text)
-        except EvalError as error:
-            assert "takes no cut-off" in str(error)  # noqa: PT017 - most metrics take one
-        else:
-            assert np.isfinite(report[text])
-            assert all(np.isfinite(v) for v in report.per_query[text].values())
+    metric = METRICS[name]
+    for text in {"no": [name], "required": [f"{name}@2"]}.get(metric.cutoff, [name, f"{name}@2"]):
+        report = evaluate(KINDS[metric.groups], RUN, text)
+        assert np.isfinite(report[text])
+        assert all(np.isfinite(v) for v in report.per_query[text].values())
+    if metric.cutoff == "no":
+        with pytest.raises(EvalError, match="takes no cut-off"):
+            evaluate(KINDS[metric.groups], RUN, f"{name}@2")
+    elif metric.cutoff == "required":
+        with pytest.raises(EvalError, match="needs a cut-off"):
+            evaluate(KINDS[metric.groups], RUN, name)
+    if metric.groups:
+        with pytest.raises(EvalError, match=f"metric '{name}.*' needs .*, got plain judgments; use .*read"):
+            evaluate(QRELS, RUN, text)
 
 
 @pytest.mark.parametrize(
     ("metric", "message"),
     [
-        ("ndgc@10", r"unknown metric 'ndgc@10'; did you mean ndcg.*known metrics: bing, bpref"),
+        ("ndgc@10", r"unknown metric 'ndgc@10'; did you mean ndcg.*known metrics: accuracy, alpha_dcg"),
         ("", "unknown metric"),
         ("ndcg@", "cut-off is '', expected an integer"),
         ("ndcg@0", "cut-off is '0'"),
@@ -300,3 +323,17 @@ def test_evaluation_never_imports_jax():
         "compare({'q': {'d': 1}, 'p': {'d': 1}}, [a, a], 'map'); assert 'jax' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_examples_of_the_page():
+    page = pathlib.Path(__file__).parents[2] / "docs" / "evaluation.md"
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        for line in re.split(r"\n(?! )", block.strip()):
+            code, _, want = line.partition("  # ")
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                exec(compile(code, str(page), "exec"), names)
+            assert bool(printed.getvalue()) == code.startswith("print")
+            # A comment that holds a value is the value of the line.
+            if re.match(r"[\d{(\[]", want) and "=" not in code:
+                assert str(eval(code, names)) == (want.split(":")[0] if want.startswith("(") else want), line

@@ -2,8 +2,8 @@
 
 import pytest
 
-from jrank.evaluation import evaluate
-from jrank.runs import Qrels, Run
+from jrank.evaluation import evaluate, read_reference, standardize
+from jrank.runs import GroupedQrels, Preferences, Qrels, Run
 
 pytestmark = pytest.mark.data
 
@@ -47,6 +47,49 @@ def test_expected_output(data_dir, name):
             wrong.append((measure, query, value, got))
     assert not wrong
     assert len(lines) >= 28
+
+
+GROUPED = {
+    "out.test.prefs": (Preferences.read, "prefs.test", "prefs.results.test"),
+    "out.test.qrels_prefs": (lambda path: Preferences.from_qrels(Qrels.read(path)), "qrels.test", "results.test"),
+    "out.test.qrels_jg": (GroupedQrels.read, "qrels.123", "results.test"),
+}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_preferences_and_judges(data_dir, name):
+    folder = data_dir / "trec_eval" / "test"
+    read, judgments, run = GROUPED[name]
+    lines = [line.split(None, 2) for line in (folder / name).read_text().splitlines()]
+    lines = [line for line in lines if line[0] not in NOT_METRICS]
+    names = list(dict.fromkeys(line[0] for line in lines))
+    report = evaluate(read(folder / judgments), Run.read(folder / run), names, queries="intersection")
+    wrong = []
+    for measure, query, value in lines:
+        got = report[measure] if query == "all" else report.per_query[measure][query]
+        if abs(got - float(value)) > 0.5000001e-4:
+            wrong.append((measure, query, value, got))
+    assert not wrong
+    assert len(lines) >= 56
+
+
+def test_standardized_values(data_dir):
+    folder = data_dir / "trec_eval" / "test"
+    lines = [line.split(None, 2) for line in (folder / "out.test.aqZ").read_text().splitlines()]
+    # A geometric mean has no deviation of its own; trec_eval prints 0 for it.
+    lines = [(m[1:], q, v) for m, q, v in lines if m[0] == "Z" and m not in ("Znum_q", "Zgm_map", "Zgm_bpref")]
+    names = list(dict.fromkeys(line[0] for line in lines))
+    report = evaluate(
+        Qrels.read(folder / "qrels.test"), Run.read(folder / "results.test"), names, queries="intersection"
+    )
+    report = standardize(report, read_reference(folder / "zscores_file"))
+    wrong = []
+    for measure, query, value in lines:
+        got = report[measure] if query == "all" else report.per_query[measure][query]
+        if abs(got - float(value)) > 0.5000001e-4:
+            wrong.append((measure, query, value, got))
+    assert not wrong
+    assert len(lines) > 350
 
 
 def test_comments_do_not_matter_but_hashes_inside_ids_do(data_dir):
