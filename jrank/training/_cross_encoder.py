@@ -17,7 +17,7 @@ from jrank.training._classification import accuracy, binary_cross_entropy_loss, 
 from jrank.training._history import FitResult
 from jrank.training._lists import TextLists, encode_lists, epoch_batches, gather, length_widths, widths_of
 from jrank.training._loop import fit
-from jrank.training._objectives import as_loss
+from jrank.training._objectives import as_loss, keyed
 from jrank.training._schedules import decay_mask, warmup_schedule
 from jrank.training._state import describe_callable, describe_data
 from jrank.training._validation import compiled_metric, ndcg_at_10
@@ -258,11 +258,12 @@ def _loss_fn(config: EncoderConfig, loss: Callable[..., Array], dropout: bool, d
         rows = (batch[name].reshape(q * n, t) for name in ("ids", "mask", "types"))
         scores = logits(params, config, *rows, key=key if dropout else None, compute_dtype=dtype, remat=remat)
 
-        def of_list(scores: Array, labels: Array, where: Array) -> Array:
-            return loss(scores[None], labels[None], where=where[None])
+        def of_list(scores: Array, labels: Array, where: Array, noise: Array) -> Array:
+            return keyed(loss)(scores[None], labels[None], where=where[None], key=noise)
 
         scores = scores.reshape(q, n) if config.num_labels == 1 else scores.reshape(q, n, -1)
-        values = jax.vmap(of_list)(scores, batch["labels"], batch["where"])
+        noise = jax.random.split(jax.random.fold_in(key, 1), q)  # another one than that of the dropout
+        values = jax.vmap(of_list)(scores, batch["labels"], batch["where"], noise)
         real = jnp.any(batch["where"], axis=-1)
         count = jnp.sum(real, dtype=jnp.float32)
         return jnp.sum(jnp.where(real, values, 0.0)) / jnp.maximum(count, 1.0), count

@@ -16,7 +16,7 @@ from jrank.losses import softmax_loss
 from jrank.models import MLPRanker
 from jrank.training._history import FitResult
 from jrank.training._loop import epoch_order, fit
-from jrank.training._objectives import as_loss
+from jrank.training._objectives import as_loss, keyed
 from jrank.training._schedules import decay_mask
 from jrank.training._state import describe_callable, describe_data, describe_tree
 from jrank.training._validation import compiled_metric, ndcg_at_10
@@ -62,7 +62,8 @@ def fit_ranker(
         ``[lists, n]`` of real items, which may be left out.
       validation: lists of the same form to choose the best parameters by; None keeps the last.
       loss: ``(scores, labels, *, where)``, such as ``softmax_loss`` or ``approx_t12n(ndcg_metric)``, or a name of
-        ``loss_names``, such as "lambdarank".
+        ``loss_names``, such as "lambdarank". One that samples, such as ``pl_rank_loss`` or one of ``gumbel_t12n``, is
+        given a new ``key`` in every step.
       metric: ``(scores, labels, *, where)``, larger is better; by default NDCG@10.
       epochs: how often every list is seen, at most.
       batch_size: lists of a step; the last batch of an epoch is filled up with masked lists.
@@ -182,7 +183,8 @@ def _loss_fn(scorer: _Scorer, loss: Callable[..., Array]) -> Callable[..., tuple
     def loss_fn(params: Any, batch: dict[str, Array], key: Array) -> tuple[Array, Array]:
         scores = scorer.model.apply(params, batch["features"], where=batch["where"], key=key)
         counted = jnp.sum(jnp.any(batch["where"], axis=-1), dtype=jnp.float32)
-        return loss(scores, batch["labels"], where=batch["where"]), counted
+        noise = jax.random.fold_in(key, 1)  # another one than that of the dropout
+        return keyed(loss)(scores, batch["labels"], where=batch["where"], key=noise), counted
 
     return loss_fn
 

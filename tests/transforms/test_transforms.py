@@ -64,6 +64,24 @@ def test_gumbel():
     np.testing.assert_allclose(expected, 2.853128410, atol=0.03)
 
 
+def test_values_of_the_latest_documentation_of_rax():
+    """Those of its repository after 0.4.0, recorded with today's random generator."""
+    s, y, binary = np.array([0, 1, 3, 2], np.float32), np.array([0, 0, 1, 2], np.float32), np.array([0, 1, 0, 1.0])
+    first, second = jax.random.PRNGKey(42), jax.random.PRNGKey(79)
+    approx, bound = T.approx_t12n(M.mrr_metric), T.bound_t12n(M.mrr_metric)
+    noisy = jax.jit(T.gumbel_t12n(L.softmax_loss))
+    got = [
+        T.approx_t12n(M.ndcg_metric)(s, y),
+        approx(s, y),
+        jax.jit(T.gumbel_t12n(approx))(s, y, key=first),
+        bound(s, binary),
+        jax.jit(T.gumbel_t12n(bound))(s, binary, key=first),
+        noisy(s, y, key=first),
+        noisy(s, y, key=second),
+    ]
+    np.testing.assert_allclose(got, [-0.71789, -0.69659, -0.75971, -0.33333, -0.40368, 3.45703, 4.12491], atol=6e-6)
+
+
 def test_gumbel_masks_and_smoothing():
     where = np.array([True, True, True, False])
     loss = jax.value_and_grad(T.gumbel_t12n(L.softmax_loss, smoothing_factor=1e-20))
