@@ -284,7 +284,8 @@ def compare(
         common = [q for q in qrels if all(q in run for run in named.values())]
         if not common:
             raise EvalError("no query is in the qrels and in all runs", reason="empty_input")
-        qrels = type(qrels)({q: qrels[q] for q in common})
+        shared: dict[str, Any] = {q: qrels[q] for q in common}
+        qrels = type(qrels)(shared)
     reports = {name: evaluate(qrels, run, metrics, **options) for name, run in named.items()}
     if base is None:
         pairs = [(b, a) for i, a in enumerate(names) for b in names[i + 1 :]]

@@ -171,7 +171,8 @@ def _balanced(judged: Judged, k: int | None, *, scope: str) -> np.ndarray:
     values = np.zeros(judged.size)
     for row, judges in enumerate(_judges(judged)):
         with np.errstate(invalid="ignore", divide="ignore"):
-            total = float(np.sum([np.divide(*map(float, _balanced_counts(judge, scope))) for judge in judges]))
+            counts = np.array([_balanced_counts(judge, scope) for judge in judges], np.float64).reshape(-1, 2)
+            total = float(np.sum(counts[:, 0] / counts[:, 1]))
         # As trec_eval has it, a judge without any preference makes the value of the query 0.
         values[row] = total / len(judges) if total > 0 else 0.0
     return values

@@ -173,9 +173,10 @@ def _classes(labels: Any, outputs: int) -> list[Any] | None:
     found: list[Any] = []
     for label in labels:
         if isinstance(label, numbers.Real | np.generic):
-            if not (0 <= label < outputs and label == int(label)):
+            value = float(label)
+            if not (0 <= value < outputs and value == int(value)):
                 return None
-            found.append(float(label))
+            found.append(value)
             continue
         row = (
             _grades(label, outputs) if isinstance(label, Sequence | np.ndarray) and not isinstance(label, str) else None
