@@ -185,7 +185,7 @@ class ANNIndex:
           RetrieveError: the dimension differs, a number is not finite, ``k`` is less than 1, or, with
             ``on_empty="raise"``, the index is empty.
         """
-        k = check_k(k)
+        k = check_k(k, documents=len(self))
         check_on_empty(on_empty, len(self))
         vectors = check_vectors(queries, "queries", unit=self.metric == "cosine", single=True)
         with self._lock:

@@ -184,7 +184,7 @@ class DenseIndex:
           RetrieveError: the dimension differs, a number is not finite, ``k`` is less than 1, or, with
             ``on_empty="raise"``, the index is empty.
         """
-        k = check_k(k)
+        k = check_k(k, documents=len(self))
         snapshot = self._ready()
         check_on_empty(on_empty, len(snapshot.ids) - 1)
         vectors = self._queries(queries)

@@ -12,6 +12,10 @@ from jrank.errors import RetrieveError
 __all__ = ["Documents", "allowed_documents", "check_choice", "check_k", "check_number", "check_on_empty"]
 
 
+# Documents that may be asked for where there are fewer.
+MOST = 1 << 20
+
+
 class Documents:
     """The ids of an index: strings or integers, unique, in the order in which the documents came.
 
@@ -146,6 +150,8 @@ def allowed_documents(chosen: Iterable[Any] | Callable[[Any], bool] | None, look
         return None
     if isinstance(chosen, (str, bytes)):
         raise TypeError(f"filter must be a collection of ids, got one {type(chosen).__name__}")
+    if not callable(chosen) and not isinstance(chosen, Iterable):
+        raise TypeError(f"filter must be ids or a function from an id to a bool, got {type(chosen).__name__}")
     known = lookup[:-1].tolist()
     if callable(chosen):
         return np.fromiter((bool(chosen(value)) for value in known), bool, len(known))
@@ -159,18 +165,25 @@ def allowed_documents(chosen: Iterable[Any] | Callable[[Any], bool] | None, look
     return np.fromiter((value in wanted for value in known), bool, len(known))
 
 
-def check_k(k: Any, name: str = "k") -> int:
+def check_k(k: Any, name: str = "k", documents: int = 0) -> int:
     """Return how many documents are wanted.
 
     Args:
       k: an integer of at least 1.
       name: what the message calls it.
+      documents: how many there are; up to a million, more than these may be asked for.
 
     Raises:
-      RetrieveError: it is not.
+      RetrieveError: it is not, or so large that the rows of the result would not fit into memory.
     """
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise RetrieveError(f"{name} must be an integer of at least 1, got {k!r}", reason="invalid_parameter")
+    if k > max(documents, MOST):
+        raise RetrieveError(
+            f"{name} is {k}, expected at most {max(documents, MOST)}: every query gets a row of that length",
+            reason="invalid_parameter",
+            hint="ask for as many as are looked at; .scores(queries) gives the scores of all documents",
+        )
     return int(k)
 
 

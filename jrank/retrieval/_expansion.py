@@ -100,6 +100,8 @@ def expand_queries(
     >>> expand_queries(index, ["jax"], terms=2)
     [{'jax': 0.75, 'compil': 0.25}]
     """
+    if not isinstance(index, LexicalIndex):
+        raise TypeError(f"index must be a lexical index, such as BM25Index, got {type(index).__name__}")
     check_choice("method", method, METHODS)
     depth, terms = check_k(depth, "depth"), check_k(terms, "terms")
     share = check_number("weight", weight, most=1)

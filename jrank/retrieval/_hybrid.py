@@ -57,6 +57,9 @@ class HybridIndex:
         self.depth = check_k(depth, "depth")
         if not self.indexes:
             raise RetrieveError("there is no index to search", reason="invalid_parameter", hint="name at least one")
+        for name, index in self.indexes.items():
+            if not callable(getattr(index, "search", None)):
+                raise TypeError(f"indexes[{name!r}] must be an index with a search method, got {type(index).__name__}")
         named = [*self.encoders, *(name for name in (router.names if router else ()) if name != ALL)]
         unknown = [name for name in named if name not in self.indexes]
         if unknown:

@@ -120,7 +120,7 @@ class InvertedIndex:
 
         Cost: linear in the new documents; the next search joins them to the old ones, which copies the postings.
         """
-        if isinstance(items, (str, bytes)):
+        if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
             raise TypeError(f"items must be a collection of documents, got one {type(items).__name__}")
         with self._lock:
             source, parts = iter(items), []
@@ -189,7 +189,7 @@ class InvertedIndex:
 
         Cost: linear in the postings of the terms of the query; large batches use all cores.
         """
-        k = check_k(k)
+        k = check_k(k, documents=len(self))
         snapshot, rows = self._prepare(queries, on_empty)
         scores, places = self._best(snapshot, rows, k, allowed_documents(filter, snapshot.ids))
         return Hits(snapshot.ids[places], scores)

@@ -11,7 +11,7 @@ from jrank.errors import RetrieveError
 from jrank.retrieval._inverted import InvertedIndex, Snapshot
 from jrank.retrieval._postings import Postings, compressed, postings_from_rows
 from jrank.retrieval._store import damaged, read_index, strings_from_arrays, strings_to_arrays
-from jrank.text import Analyzer, encode_texts
+from jrank.text import Analyzer, TokenizerAnalyzer, encode_texts
 
 __all__ = ["LexicalIndex", "posting_terms"]
 
@@ -103,6 +103,8 @@ class LexicalIndex(InvertedIndex):
             if not isinstance(query, Mapping):
                 raise TypeError(f"queries must all be mappings, got {type(query).__name__} among them")
             for term, weight in query.items():
+                if not isinstance(weight, (int, float, np.number)):
+                    raise TypeError(f"query {place}: the weight of {term!r} must be a number, got {weight!r}")
                 number = self._vocabulary.get(term, num_terms)
                 if number < num_terms:
                     terms.append(number)
@@ -118,7 +120,10 @@ class LexicalIndex(InvertedIndex):
         return {"analyzer": analyzer, "scoring": self._scoring()}
 
     def _save_arrays(self) -> dict[str, np.ndarray]:
-        return strings_to_arrays("vocabulary", list(self._vocabulary))
+        arrays = strings_to_arrays("vocabulary", list(self._vocabulary))
+        if isinstance(self.analyzer, TokenizerAnalyzer):
+            arrays["tokenizer"] = np.frombuffer(self.analyzer.to_bytes(), np.uint8)
+        return arrays
 
     @classmethod
     def load(
@@ -136,6 +141,11 @@ class LexicalIndex(InvertedIndex):
         """
         parameters, arrays = read_index(path, cls.kind)
         config = parameters.get("analyzer")
+        if analyzer is None and config is None and "tokenizer" in arrays:
+            try:
+                analyzer = TokenizerAnalyzer(arrays["tokenizer"].tobytes())
+            except RetrieveError as error:
+                raise damaged(path, str(error)) from None
         if analyzer is None and not isinstance(config, dict):
             raise RetrieveError(
                 "the index was built with an analyzer of one's own, which is not stored",

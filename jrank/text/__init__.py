@@ -23,12 +23,14 @@ left, never lets a text forge special tokens, and pads to rectangles:
 Nothing here imports jax.
 """
 
-from jrank.text._analyzers import ENGLISH_STOP_WORDS, Analyzer, EncodedTexts, TokenizerAnalyzer, encode_texts
+from jrank.text._analyzers import Analyzer, EncodedTexts, TokenizerAnalyzer, encode_texts
 from jrank.text._multi_vector import MultiVectorRules, TokenRules
 from jrank.text._pairs import Encoded, PairTokenizer
+from jrank.text._stop_words import ENGLISH_STOP_WORDS, STOP_WORDS
 
 __all__ = [
     "ENGLISH_STOP_WORDS",
+    "STOP_WORDS",
     "Analyzer",
     "Encoded",
     "EncodedTexts",

@@ -11,18 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jrank.errors import DataError, RetrieveError, require
+from jrank.errors import ModelError, RetrieveError, require
 from jrank.files import read_bytes
+from jrank.text._stop_words import STOP_WORDS
+from jrank.text._tokenizer_file import guarded
 
-__all__ = ["ENGLISH_STOP_WORDS", "Analyzer", "EncodedTexts", "TokenizerAnalyzer", "encode_texts"]
-
-# fmt: off
-ENGLISH_STOP_WORDS = frozenset([
-    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not", "of",
-    "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "will", "with",
-])
-# fmt: on
-"""The short list of English function words that lexical search engines leave out by default."""
+__all__ = ["Analyzer", "EncodedTexts", "TokenizerAnalyzer", "encode_texts"]
 
 WORDS = r"\w\w+"
 
@@ -58,8 +52,8 @@ class Analyzer:
 
     Args:
       language: the language of the Snowball stemmer, such as "english", "german", "porter"; None does not stem.
-      stop_words: words to leave out, compared after lower-casing and before stemming; "auto" is ``ENGLISH_STOP_WORDS``
-        where the language is English, and nothing otherwise; None leaves out nothing.
+      stop_words: words to leave out, compared after lower-casing and before stemming; "auto" are those of
+        the language in ``STOP_WORDS``, or none; the name of a language there, a collection of words, or None.
       lowercase: whether words are lowered.
       pattern: regular expression of a word; the default takes two or more letters, digits or underscores of any script.
       normalize: Unicode normal form the text is brought to first: "NFC" (the default, so that composed and decomposed
@@ -90,13 +84,15 @@ class Analyzer:
     def __post_init__(self):
         stop = self.stop_words
         if stop == "auto":
-            stop = ENGLISH_STOP_WORDS if self.language in ("english", "porter") else frozenset()
+            stop = STOP_WORDS.get(self.language or "", frozenset())
         elif isinstance(stop, str):
-            raise RetrieveError(
-                f'stop_words must be "auto", None or a collection of words, got {stop!r}',
-                reason="invalid_parameter",
-                hint="put the words into a set",
-            )
+            if stop not in STOP_WORDS:
+                raise RetrieveError(
+                    f'stop_words must be "auto", a language, None or a collection of words, got {stop!r}',
+                    reason="invalid_parameter",
+                    hint=f"put words into a set; languages: {', '.join(STOP_WORDS)}",
+                )
+            stop = STOP_WORDS[stop]
         object.__setattr__(self, "stop_words", frozenset(stop or ()))
         object.__setattr__(self, "_stop", self.stop_words)
         if self.normalize not in (None, "NFC", "NFKC", "NFD", "NFKD"):
@@ -197,8 +193,8 @@ class TokenizerAnalyzer:
     """Cut text with a tokenizer of the `tokenizers` library, so that a lexical index counts a model's word pieces.
 
     Args:
-      tokenizer: a ``tokenizers.Tokenizer``, or the path of a ``tokenizer.json``. Special tokens are not added, and
-        truncation and padding that it may prescribe are left out.
+      tokenizer: a ``tokenizers.Tokenizer``, the path of a ``tokenizer.json``, or its content as bytes.
+        Special tokens are not added, and truncation and padding that it may prescribe are left out.
 
     Raises:
       RetrieveError: the file is no tokenizer.
@@ -213,22 +209,20 @@ class TokenizerAnalyzer:
     def __init__(self, tokenizer: Any):
         tokenizers = require("tokenizers", "")
         if isinstance(tokenizer, (str, os.PathLike)):
-            try:
-                tokenizer = tokenizers.Tokenizer.from_str(read_bytes(tokenizer, max_bytes=256 << 20).decode())
-            except DataError:
-                raise
-            except Exception as error:
-                raise RetrieveError(
-                    f"{os.fspath(tokenizer)} is no tokenizer: {error}",
-                    reason="invalid_parameter",
-                    hint="name a tokenizer.json",
-                ) from None
+            content = read_bytes(tokenizer, max_bytes=256 << 20)
+            tokenizer = _tokenizer_from(content, os.fspath(tokenizer))
+        elif isinstance(tokenizer, bytes):
+            tokenizer = _tokenizer_from(tokenizer, "the text given")
         elif not isinstance(tokenizer, tokenizers.Tokenizer):
             raise TypeError(f"expected a tokenizers.Tokenizer or a path, got {type(tokenizer).__name__}")
         # A copy, since these settings belong to the object.
         self._tokenizer = tokenizers.Tokenizer.from_str(tokenizer.to_str())
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+
+    def to_bytes(self) -> bytes:
+        """Return the content of a ``tokenizer.json`` that makes an equal analyzer."""
+        return self._tokenizer.to_str().encode("utf-8", "surrogatepass")
 
     def __call__(self, text: str) -> list[str]:
         """Return the tokens of a text, in order.
@@ -246,6 +240,16 @@ class TokenizerAnalyzer:
         """
         clean = [_as_text(text).encode("utf-8", "replace").decode() for text in texts]
         return [encoding.tokens for encoding in self._tokenizer.encode_batch(clean, add_special_tokens=False)]
+
+
+def _tokenizer_from(content: bytes, name: str) -> Any:
+    tokenizers = require("tokenizers", "")
+    try:
+        return guarded(lambda: tokenizers.Tokenizer.from_str(content.decode()))
+    except ModelError as error:
+        raise RetrieveError(
+            f"{name} is no tokenizer: {error}", reason="invalid_parameter", hint="name a tokenizer.json"
+        ) from None
 
 
 def encode_texts(
@@ -290,7 +294,7 @@ def encode_texts(
     elif ours:
         words = map(ours._words, map(_as_text, texts))
     elif callable(analyzer):
-        words = map(analyzer, map(_as_text, texts))
+        words = map(_as_terms, map(analyzer, map(_as_text, texts)))
     else:
         raise TypeError(f"an analyzer must be a function from a string to its terms, got {type(analyzer).__name__}")
 
@@ -335,6 +339,12 @@ def _as_text(text: Any) -> str:
     if not isinstance(text, str):
         raise TypeError(f"texts must all be strings or all be lists of terms, got {type(text).__name__} among strings")
     return text
+
+
+def _as_terms(terms: Any) -> Sequence[str]:
+    if not isinstance(terms, Sequence) or isinstance(terms, (str, bytes)):
+        raise TypeError(f"an analyzer must return a list of terms, got {type(terms).__name__}")
+    return terms
 
 
 def _as_given(terms: Any) -> list[str] | tuple[str, ...]:

@@ -10,11 +10,12 @@ import sys
 
 import numpy as np
 import pytest
+import tokenizers
 
 from jrank.errors import DataError, RetrieveError
 from jrank.retrieval import BM25Index, DenseIndex
 from jrank.retrieval._store import read_index, strings_from_arrays, strings_to_arrays, write_index
-from jrank.text import Analyzer
+from jrank.text import Analyzer, TokenizerAnalyzer
 
 TEXTS = ["The red fox runs", "Dogs sleep in Zürich", "", "foxes and dogs \ud800x"]
 QUERIES = ["running foxes", "dog", "zürich", "nothing"]
@@ -80,6 +81,26 @@ def test_functions_are_not_stored(tmp_path):
     with pytest.raises(RetrieveError, match="analyzer of one's own, which is not stored; pass it as analyzer="):
         BM25Index.load(tmp_path / "index")
     same(BM25Index.load(tmp_path / "index", analyzer=str.split), index, ["The red", "dogs"])
+
+
+def test_a_tokenizer_is_stored(tmp_path):
+    inner = tokenizers.Tokenizer(tokenizers.models.WordPiece({"[UNK]": 0, "fox": 1, "##es": 2, "dog": 3}))
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    index = BM25Index.build(["foxes fox", "dog"], analyzer=TokenizerAnalyzer(inner))
+    index.save(tmp_path / "index")
+    loaded = BM25Index.load(tmp_path / "index")
+    assert loaded.vocabulary == ["fox", "##es", "dog"]
+    same(loaded, index, ["foxes", "dog", "cat"])
+    loaded.add(["dog dog"])
+    loaded.save(tmp_path / "index")
+    same(BM25Index.load(tmp_path / "index"), loaded, ["foxes", "dog"])
+    content = np.frombuffer(b"{}", np.uint8)
+    np.save(tmp_path / "index" / "tokenizer.npy", content)
+    manifest = json.loads((tmp_path / "index" / "manifest.json").read_text())
+    manifest["arrays"]["tokenizer"]["shape"] = [2]
+    (tmp_path / "index" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RetrieveError, match="is damaged: the text given is no tokenizer"):
+        BM25Index.load(tmp_path / "index")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int8"])

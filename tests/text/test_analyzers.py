@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jrank.errors import DataError, MissingExtraError, RetrieveError
-from jrank.text import ENGLISH_STOP_WORDS, Analyzer, TokenizerAnalyzer, encode_texts
+from jrank.text import ENGLISH_STOP_WORDS, STOP_WORDS, Analyzer, TokenizerAnalyzer, encode_texts
 
 TEXTS = st.lists(st.text(alphabet="aAbB _-.,éÉßİ\u0301ñ9 \n日本ﬁ\ud800the runing", max_size=30), max_size=6)
 
@@ -113,7 +113,13 @@ def test_composed_and_decomposed_accents_are_one_word():
 
 
 def test_options():
-    assert Analyzer(language="german")("Die Häuser und in will") == ["die", "haus", "und", "in", "will"]
+    assert Analyzer(language="german", stop_words=None)("Die Häuser und in will") == [
+        "die",
+        "haus",
+        "und",
+        "in",
+        "will",
+    ]
     assert Analyzer(lowercase=False, language=None, stop_words=None)("The RED fox") == ["The", "RED", "fox"]
     assert Analyzer(language=None, stop_words=["red"])("The RED fox") == ["the", "fox"]
     assert Analyzer(language=None, pattern=r"[a-z]+")("a1b22 c") == ["a", "b", "c"]
@@ -124,7 +130,27 @@ def test_options():
 
 def test_english_stop_words_belong_to_english_only():
     assert Analyzer().stop_words == ENGLISH_STOP_WORDS
-    assert Analyzer(language="german").stop_words == frozenset()
+    assert Analyzer(language=None).stop_words == Analyzer(language="tamil").stop_words == frozenset()
+    assert Analyzer(language=None, stop_words="german").stop_words == STOP_WORDS["german"]
+
+
+def test_stop_words_of_languages():
+    """Each list belongs to a stemmer, and leaves a sentence its words of meaning."""
+    for language, words in STOP_WORDS.items():
+        assert Analyzer(language=language).stop_words == words
+        assert all(word == word.lower() == unicodedata.normalize("NFC", word) and " " not in word for word in words)
+    for language, text, want in (
+        ("german", "Die Häuser der Stadt und das Meer sind nicht weit", ["haus", "stadt", "meer", "weit"]),
+        ("french", "L'homme est dans la maison avec les enfants", ["homm", "maison", "enfant"]),
+        ("spanish", "El perro y los gatos no están en la casa", ["perr", "gat", "cas"]),
+        ("italian", "Il cane e i gatti sono nella casa", ["can", "gatt", "cas"]),
+        ("portuguese", "O cachorro e os gatos estão na casa", ["cachorr", "gat", "cas"]),
+        ("dutch", "De hond en het huis zijn van mijn vader", ["hond", "huis", "vader"]),
+        ("russian", "Это дом, и в нём живёт моя собака", ["дом", "нем", "живет", "мо", "собак"]),
+        ("swedish", "Hunden och katten är inte i huset", ["hund", "katt", "hus"]),
+        ("turkish", "Bu ev ve o kedi için", ["ev", "kedi"]),
+    ):
+        assert Analyzer(language=language)(text) == want, language
 
 
 def test_equal_analyzers_are_equal_and_can_be_copied():
@@ -139,7 +165,7 @@ def test_equal_analyzers_are_equal_and_can_be_copied():
     ("options", "message"),
     [
         ({"language": "klingon"}, "no stemmer for the language 'klingon'; choose one of .*english"),
-        ({"stop_words": "english"}, "stop_words must be \"auto\", None or a collection of words, got 'english'"),
+        ({"stop_words": "klingon"}, 'stop_words must be "auto", a language, None or a collection of words, got \'kli'),
         ({"normalize": "NFX"}, "normalize must be NFC"),
         ({"pattern": "("}, "not a regular expression"),
         ({"pattern": "(a)(b)"}, "has 2 groups, at most one"),
