@@ -40,6 +40,7 @@ from jrank.maxsim._packed import score_packed
 from jrank.maxsim._pool import pool
 from jrank.maxsim._quantize import QuantizedDocs, quantize
 from jrank.maxsim._refine import refine, truncate
+from jrank.maxsim._residual import ResidualCode, residual_code
 from jrank.maxsim._score import score, score_matrix, score_pairs
 from jrank.maxsim._weights import bm25_weights, idf_weights
 
@@ -49,6 +50,7 @@ __all__ = [
     "FixedEncoder",
     "PackedDocs",
     "QuantizedDocs",
+    "ResidualCode",
     "align",
     "alignment_stats",
     "bm25_weights",
@@ -62,6 +64,7 @@ __all__ = [
     "pool",
     "quantize",
     "refine",
+    "residual_code",
     "score",
     "score_matrix",
     "score_packed",

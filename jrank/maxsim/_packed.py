@@ -91,7 +91,7 @@ def _plan(packed: PackedDocs | QuantizedDocs) -> tuple[PackedDocs, tuple[Array, 
         return packed, arrays, lambda rows, *arrays: _slots(rows, *arrays, packed.max_docs)
     layout = packed.codes
     arrays = tuple(jnp.asarray(x) for x in packed.group_arrays())
-    if packed.bits == 8:
+    if packed.on_integers:
         return layout, arrays, lambda rows, *arrays: _slots_int8(rows, *arrays, layout.max_docs)
 
     def decoded(rows: Array, *arrays: Array) -> Array:

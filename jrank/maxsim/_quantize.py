@@ -12,13 +12,15 @@ from jax import lax
 
 from jrank.errors import DataError, RerankError
 from jrank.maxsim._pack import TILE, PackedDocs, split
+from jrank.maxsim._residual import ResidualCode, decode_residual, pack_bits, residual_code, unpack_bits
 from jrank.maxsim._store import load_arrays, save_arrays
 from jrank.types import Array
 
 __all__ = ["QuantizedDocs", "quantize"]
 
-# Tokens that the centroids of the residual code are learnt from, and how often they are moved.
-SAMPLE, STEPS = 1 << 16, 8
+# Tokens that a residual code is learnt from.
+SAMPLE = 1 << 16
+SCALES = "document", "token"
 
 
 @jax.tree_util.register_dataclass
@@ -28,8 +30,8 @@ class QuantizedDocs:
 
     Attributes:
       codes: the packed documents, with codes in the place of tokens.
-      scale: what one step of a code is worth: for 8 bits of each document, float32 ``[groups, max_docs]``, for 1 bit of
-        each token, for 2 bits None.
+      scale: what one step of a code is worth, float32: for 8 bits of each document ``[groups, max_docs]`` or of each
+        token ``[groups, tokens]``, for 1 bit of each token, for 2 bits None.
       centroids: typical tokens, ``[centroids, d]``, for 2 bits, otherwise None.
       nearest: centroid of each token, uint16 ``[groups, tokens]``, for 2 bits, otherwise None.
       levels: what the four codes of 2 bits add to a centroid in each dimension, ``[4, d]``, otherwise None.
@@ -47,6 +49,11 @@ class QuantizedDocs:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    @property
+    def on_integers(self) -> bool:
+        """Whether a document has one scale, so that products and maxima can be taken on integers."""
+        return self.bits == 8 and self.scale.shape[-1] != self.codes.tokens.shape[1]
 
     @property
     def nbytes(self) -> int:
@@ -108,33 +115,44 @@ class QuantizedDocs:
         return cls(codes=codes, **(absent | found))
 
 
-def quantize(packed: PackedDocs, bits: int, *, centroids: int | None = None, seed: int = 0) -> QuantizedDocs:
+def quantize(
+    packed: PackedDocs,
+    bits: int,
+    *,
+    scale: str = "document",
+    centroids: int | None = None,
+    code: ResidualCode | None = None,
+    seed: int = 0,
+) -> QuantizedDocs:
     r"""Store packed documents in 8, 2 or 1 bits a dimension.
 
-    8 bits are integers with one scale for each document, so that products and maxima are taken on integers, with the
-    query in 8 bits a token as well. 2 bits tell which of four levels is nearest to the difference from the
-    nearest of some centroids (a residual code). 1 bit is the sign, with the mean magnitude of each token. For 2 and 1
-    bits the query stays as it is.
+    8 bits are integers with a scale. With one for each document, products and maxima are taken on integers, with the
+    query in 8 bits a token as well: fastest where the processor multiplies bytes. With one for each token documents are
+    decoded group by group and the query stays as it is: half the error. 2 bits tell which of four levels is nearest to
+    the difference from the nearest of some centroids (``residual_code``). 1 bit is the sign, with the mean magnitude of
+    each token. For 2 and 1 bits the query stays as it is.
 
     Args:
       packed: the documents.
       bits: 8, 2 or 1.
+      scale: what has a scale of its own in 8 bits: "document" or "token".
       centroids: how many centroids 2 bits use, at most 65536; None takes a power of two near
         :math:`4 \sqrt{\text{tokens}}`.
-      seed: of the sample that the centroids are learnt from.
+      code: the code for 2 bits, learnt before; None learns it from the documents.
+      seed: of the sample that the code is learnt from.
 
     Returns:
       The documents; ``score_packed`` takes them in the place of packed ones.
 
     Raises:
-      RerankError: another number of bits or centroids.
+      RerankError: another number of bits or centroids, another scale, or a code of other dimensions.
 
     Numerics: 8 bits: an error of at most half a step in each dimension, where a step is the largest magnitude of the
-    document over 127. So the codes of a document, as those of 1 bit, do not depend on what it is packed with. Scores
-    are differentiable by the query for 2 and 1 bits; for 8 differentiation raises an error.
+    document, or of the token, over 127. So the codes of a document, as those of 1 bit, do not depend on what it is
+    packed with. Scores are differentiable by the query, but not where they are taken on integers: that raises an error.
 
-    Cost: bytes of a token: :math:`d` (and 4 of a document), :math:`d/4 + 2`, :math:`d/8 + 4`. Time of one pass over the
-    tokens, for 2 bits of nine products with the centroids.
+    Cost: bytes of a token: :math:`d` (and 4 of a document, or of a token), :math:`d/4 + 2`, :math:`d/8 + 4`. Time of
+    one pass over the tokens, for 2 bits of nine products of the sample with the centroids and one of all tokens.
 
     References: Santhanam et al., ColBERTv2, NAACL 2022.
 
@@ -143,13 +161,17 @@ def quantize(packed: PackedDocs, bits: int, *, centroids: int | None = None, see
     >>> [round(score, 2) for score in score_packed(jnp.array([[1.0, 0.5]]), quantize(packed, 8)).tolist()]
     [1.0, -1.5]
     """
-    if bits not in _ENCODERS:
+    if bits not in _DECODERS:
         raise RerankError(f"bits is {bits}, expected 8, 2 or 1", reason="invalid_parameter")
+    if scale not in SCALES:
+        raise RerankError(f"scale is {scale!r}, expected one of {', '.join(SCALES)}", reason="invalid_parameter")
     if centroids is not None and not 1 <= centroids <= 1 << 16:
         raise RerankError(f"centroids is {centroids}, expected 1 to 65536", reason="invalid_parameter")
     if bits == 2:
-        return _encode_residual(packed, centroids, seed)
-    return _ENCODERS[bits](packed)
+        return _encode_residual(packed, centroids, seed, code)
+    if bits == 1:
+        return _encode_sign(packed)
+    return _encode_int8(packed) if scale == "document" else _encode_int8_tokens(packed)
 
 
 def _with_codes(packed: PackedDocs, codes: Array) -> PackedDocs:
@@ -176,6 +198,16 @@ def _encode_int8(packed: PackedDocs) -> QuantizedDocs:
     return QuantizedDocs(_with_codes(packed, codes), scale, None, None, None, 8, packed.dimensions)
 
 
+def _encode_int8_tokens(packed: PackedDocs) -> QuantizedDocs:
+    def one(tokens: Array) -> tuple[Array, Array]:
+        tokens = tokens.astype(jnp.float32)
+        scale = jnp.max(jnp.abs(tokens), axis=-1) / 127
+        return jnp.round(tokens / jnp.where(scale > 0, scale, 1)[:, None]).astype(jnp.int8), scale
+
+    codes, scale = lax.map(one, jnp.asarray(packed.tokens))
+    return QuantizedDocs(_with_codes(packed, codes), scale, None, None, None, 8, packed.dimensions)
+
+
 def _same_in_all_groups(largest: Array, packed: PackedDocs) -> np.ndarray:
     """What fills several groups has one scale in all of them."""
     result, size = np.array(largest), packed.tokens.shape[1]
@@ -193,13 +225,14 @@ def _of_tokens(scale: Array, segments: Array) -> Array:
 
 def _decode_int8(docs: QuantizedDocs, codes: Array, scale: Array, segments: Array) -> Array:
     del docs
-    return codes.astype(jnp.float32) * _of_tokens(scale, segments)[:, None]
+    of_tokens = scale if scale.shape[-1] == codes.shape[0] else _of_tokens(scale, segments)
+    return codes.astype(jnp.float32) * of_tokens[:, None]
 
 
 def _encode_sign(packed: PackedDocs) -> QuantizedDocs:
     def one(tokens: Array) -> tuple[Array, Array]:
         tokens = tokens.astype(jnp.float32)
-        return _pack_bits((tokens > 0).astype(jnp.uint8), 1), jnp.mean(jnp.abs(tokens), axis=-1)
+        return pack_bits((tokens > 0).astype(jnp.uint8), 1), jnp.mean(jnp.abs(tokens), axis=-1)
 
     codes, scale = lax.map(one, jnp.asarray(packed.tokens))
     return QuantizedDocs(_with_codes(packed, codes), scale, None, None, None, 1, packed.dimensions)
@@ -207,45 +240,29 @@ def _encode_sign(packed: PackedDocs) -> QuantizedDocs:
 
 def _decode_sign(docs: QuantizedDocs, codes: Array, scale: Array, segments: Array) -> Array:
     del segments
-    positive = _unpack_bits(codes, 1, docs.dimensions)
+    positive = unpack_bits(codes, 1, docs.dimensions)
     return (positive.astype(jnp.float32) * 2 - 1) * scale[:, None]
 
 
-def _encode_residual(packed: PackedDocs, number: int | None, seed: int) -> QuantizedDocs:
-    sample = _sample(packed, seed)
-    if number is None:
-        number = min(1 << 12, 1 << round(np.log2(4 * np.sqrt(max(1, int(np.sum(packed.lengths)))))))
-    number = max(1, min(number, len(sample)))
-    centroids = _k_means(jnp.asarray(sample), number, seed)
-    residual = sample - np.asarray(centroids)[np.asarray(_nearest(jnp.asarray(sample), centroids))]
-    # Quartile borders, and for each quarter its mean in every dimension.
-    borders = jnp.asarray(np.quantile(residual, [0.25, 0.5, 0.75], axis=0).astype(np.float32))
-    bucket = (residual[:, None] > np.asarray(borders)).sum(1)
-    levels = np.stack([
-        np.sum(residual, axis=0, where=bucket == code) / np.maximum(1, np.sum(bucket == code, axis=0))
-        for code in range(4)
-    ])  # fmt: skip
-
-    def one(tokens: Array) -> tuple[Array, Array]:
-        tokens = tokens.astype(jnp.float32)
-        near = _nearest(tokens, centroids)
-        rest = tokens - centroids[near]
-        code = jnp.sum(rest[:, None, :] > borders[None], axis=1, dtype=jnp.uint8)
-        return _pack_bits(code, 2), near.astype(jnp.uint16)
-
-    codes, nearest = lax.map(one, jnp.asarray(packed.tokens))
-    inner = _with_codes(packed, codes)
-    return QuantizedDocs(inner, None, centroids, nearest, jnp.asarray(levels, jnp.float32), 2, packed.dimensions)
+def _encode_residual(packed: PackedDocs, number: int | None, seed: int, code: ResidualCode | None) -> QuantizedDocs:
+    if code is None:
+        total = int(np.sum(packed.lengths))
+        wanted = number or min(1 << 12, 1 << round(np.log2(4 * np.sqrt(max(1, total)))))
+        code = residual_code(_sample(packed, seed), wanted, seed=seed)
+    elif code.centroids.shape[-1] != packed.dimensions:
+        raise RerankError(
+            f"the code is of {code.centroids.shape[-1]} dimensions, the documents have {packed.dimensions}",
+            reason="dimension_mismatch",
+        )
+    groups, size, d = packed.tokens.shape
+    codes, nearest = code.encode(jnp.asarray(packed.tokens).reshape(-1, d))
+    inner = _with_codes(packed, codes.reshape(groups, size, -1))
+    return QuantizedDocs(inner, None, code.centroids, nearest.reshape(groups, size), code.levels, 2, d)
 
 
 def _decode_residual(docs: QuantizedDocs, codes: Array, nearest: Array, segments: Array) -> Array:
     del segments
-    code = _unpack_bits(codes, 2, docs.dimensions)
-    levels = jnp.asarray(docs.levels)
-    added = jnp.zeros(code.shape, jnp.float32)
-    for value in range(4):  # a selection, where a gather of single numbers would be slow
-        added = jnp.where(code == value, levels[value][None], added)
-    return jnp.asarray(docs.centroids)[nearest.astype(jnp.int32)] + added
+    return decode_residual(jnp.asarray(docs.centroids), jnp.asarray(docs.levels), codes, nearest)
 
 
 def _sample(packed: PackedDocs, seed: int) -> np.ndarray:
@@ -254,50 +271,7 @@ def _sample(packed: PackedDocs, seed: int) -> np.ndarray:
     places = np.concatenate([np.arange(s, s + n) for s, n in zip(starts, lengths, strict=True)] or [np.zeros(0, int)])
     if len(places) > SAMPLE:
         places = np.sort(np.random.default_rng(seed).choice(places, SAMPLE, replace=False))
-    flat = np.asarray(packed.tokens).reshape(-1, packed.dimensions)
-    found = flat[places.astype(int)].astype(np.float32)
-    return found if len(found) else np.zeros((1, packed.dimensions), np.float32)
+    return np.asarray(packed.tokens).reshape(-1, packed.dimensions)[places.astype(int)].astype(np.float32)
 
 
-@jax.jit
-def _nearest(tokens: Array, centroids: Array) -> Array:
-    scores = tokens @ centroids.T - jnp.sum(centroids * centroids, axis=-1)[None] / 2
-    return jnp.argmax(scores, axis=-1).astype(jnp.int32)
-
-
-def _k_means(tokens: Array, number: int, seed: int) -> Array:
-    """Lloyd's algorithm from a sample of the tokens; a centroid that loses all its tokens stays where it is."""
-    first = np.random.default_rng(seed).choice(len(tokens), number, replace=False)
-    centroids = tokens[jnp.asarray(np.sort(first))]
-    step = _k_means_step
-    for _ in range(STEPS):
-        centroids = step(tokens, centroids)
-    return centroids
-
-
-@jax.jit
-def _k_means_step(tokens: Array, centroids: Array) -> Array:
-    near, number = _nearest(tokens, centroids), centroids.shape[0]
-    sums = jax.ops.segment_sum(tokens, near, num_segments=number)
-    counts = jax.ops.segment_sum(jnp.ones(tokens.shape[0], tokens.dtype), near, num_segments=number)[:, None]
-    return jnp.where(counts > 0, sums / jnp.maximum(counts, 1), centroids)
-
-
-def _pack_bits(codes: Array, bits: int) -> Array:
-    """Several codes in a byte along the last axis, the first in the lowest bits."""
-    per = 8 // bits
-    missing = -codes.shape[-1] % per
-    codes = jnp.pad(codes, ((0, 0), (0, missing))).reshape(codes.shape[0], -1, per)
-    shift = (jnp.arange(per, dtype=jnp.uint8) * jnp.uint8(bits))[None, None]
-    return jnp.sum(codes << shift, axis=-1, dtype=jnp.uint8)
-
-
-def _unpack_bits(codes: Array, bits: int, dimensions: int) -> Array:
-    per = 8 // bits
-    shift = (jnp.arange(per, dtype=jnp.uint8) * jnp.uint8(bits))[None, None]
-    parts = (codes[:, :, None] >> shift) & jnp.uint8((1 << bits) - 1)
-    return parts.reshape(codes.shape[0], -1)[:, :dimensions]
-
-
-_ENCODERS: dict[int, Callable[..., QuantizedDocs]] = {8: _encode_int8, 2: _encode_residual, 1: _encode_sign}
 _DECODERS: dict[int, Callable[..., Array]] = {8: _decode_int8, 2: _decode_residual, 1: _decode_sign}

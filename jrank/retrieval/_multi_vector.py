@@ -1,5 +1,6 @@
 """Search over documents of many vectors each, by late interaction."""
 
+import dataclasses
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,8 +11,9 @@ import numpy as np
 from jrank.errors import RerankError, RetrieveError, require
 from jrank.retrieval._dense import DenseIndex
 from jrank.retrieval._documents import Documents, allowed_documents, check_choice, check_k, check_on_empty
+from jrank.retrieval._multi_vector_codecs import CODECS, Coded, encode_all, learn
 from jrank.retrieval._multi_vector_search import Snapshot, check_weights, padded, rerank, scan
-from jrank.retrieval._multi_vector_shards import DTYPES, Coded, Shard, decode, encode, lay_out
+from jrank.retrieval._multi_vector_shards import Shard, lay_out, with_code
 from jrank.retrieval._multi_vector_store import check_shard, read_shards, write_shards
 from jrank.retrieval._store import damaged, strings_from_arrays, strings_to_arrays
 from jrank.retrieval._vectors import LARGEST, check_vectors
@@ -33,7 +35,10 @@ class MultiVectorIndex:
     Args:
       metric: "cosine", for which vectors are normalised here, or "dot", for which they are taken as they are.
       dtype: how vectors are stored: "float32"; "bfloat16" or "float16" for half the memory; "int8", with a scale for
-        each document, for a quarter; "1bit", the signs with a scale for each token, for a thirtieth.
+        each token, for a quarter; "2bit", which of four levels the difference from the nearest of some typical tokens
+        is near, for about a fifteenth; "1bit", the signs with a scale for each token, for a thirtieth. What 2 bits mean
+        is learnt from the documents that are there at the first search or save, and kept from then on; until then
+        these stay in float32.
       fde: whether to keep fixed-dimensional encodings too, for ``search(candidates=n)``: True, or the options of
         ``jrank.maxsim.fde`` and the ``dtype`` in which a ``DenseIndex`` keeps the encodings.
       mesh: a mesh of devices with one axis, over which each shard is spread (``jrank.sharding.make_mesh()``); None
@@ -69,7 +74,7 @@ class MultiVectorIndex:
         mesh: Any = None,
     ):
         self.metric = check_choice("metric", metric, METRICS)
-        self.dtype = check_choice("dtype", dtype, DTYPES)
+        self.dtype = check_choice("dtype", dtype, tuple(CODECS))
         self.fde = None if fde is None or fde is False else dict({} if fde is True else fde)
         self.mesh = mesh
         if mesh is not None and len(mesh.axis_names) != 1:
@@ -86,6 +91,8 @@ class MultiVectorIndex:
         self._shards: list[Shard] = []
         self._placed: list[tuple[Shard, Any]] = []
         self._pending: list[Coded] = []
+        # What 2 bits mean; until it is learnt, pending documents are not coded.
+        self._code: Any = None
         self._alive = np.zeros(0, bool)
         self._open = False
         self._snapshot: Snapshot | None = None
@@ -165,7 +172,8 @@ class MultiVectorIndex:
                 raise _dimensions(max(widths - {self._dimension}), self._dimension or min(widths))
             if widths == {0}:
                 raise RetrieveError("vectors have no dimension", reason="dimension_mismatch")
-            coded = [encode(matrix, self.dtype) for matrix in matrices]
+            waits = CODECS[self.dtype].learns and self._code is None
+            coded = [Coded(m, None) for m in matrices] if waits else encode_all(matrices, self.dtype, self._code)
             codes = self._encode(matrices, *widths) if self._coarse is not None and matrices else None
             before = self._documents.next_id
             names: Any = list(ids) if ids is not None else list(range(before, before + len(matrices)))
@@ -206,12 +214,12 @@ class MultiVectorIndex:
           RetrieveError: an id is not there.
         """
         snapshot = self._ready()
-        rows = dict(zip(snapshot.ids[:-1].tolist(), snapshot.rows.tolist(), strict=True))
         found = []
         for name in ids:
-            if name not in rows:
+            if name not in snapshot.row_of:
                 raise RetrieveError(f"there is no document {name!r}", reason="unknown_id", hint="see .ids")
-            found.append(decode(snapshot.coded(rows[name]), self.dtype, self._dimension))
+            stored = snapshot.coded(snapshot.row_of[name])
+            found.append(CODECS[self.dtype].decode(stored, snapshot.dimension, snapshot.code))
         return found
 
     def _matrices(self, items: Any, name: str) -> list[np.ndarray]:
@@ -284,10 +292,8 @@ class MultiVectorIndex:
                 for block, best, found in scan(snapshot, queries, weights, allowed, k, mesh=self.mesh):
                     scores[block], rows[block] = best, found
             else:
-                listed = self._candidates(snapshot, queries, candidates, filter)
-                for place, some in enumerate(listed):
-                    some = some[allowed[some]]
-                    scores[place], rows[place] = rerank(snapshot, queries, weights, place, some, k)
+                listed = [some[allowed[some]] for some in self._candidates(snapshot, queries, candidates, filter)]
+                scores, rows = rerank(snapshot, queries, weights, listed, k, mesh=self.mesh)
         places = np.searchsorted(snapshot.rows, rows)
         return Hits(snapshot.ids[np.where(scores > -np.inf, places, -1)], scores)
 
@@ -311,7 +317,7 @@ class MultiVectorIndex:
             raise RetrieveError(
                 f"there are candidates for {len(lists)} queries, expected {len(queries)}", reason="invalid_parameter"
             )
-        known = dict(zip(snapshot.ids[:-1].tolist(), snapshot.rows.tolist(), strict=True))
+        known = snapshot.row_of
         return [np.array([known[name] for name in names if name in known], np.int64) for names in lists]
 
     # The inside ------------------------------------------------------------------------------------------------------
@@ -326,13 +332,30 @@ class MultiVectorIndex:
                 keep = self._documents.compact()
                 if keep is not None:
                     self._alive[np.flatnonzero(self._alive)[~keep]] = False
+                self._learn()
                 laid_out = lay_out(
-                    self._shards, self._pending, self._alive, self.dtype, self._dimension, is_open=self._open
+                    self._shards,
+                    self._pending,
+                    self._alive,
+                    self.dtype,
+                    self._dimension,
+                    self._code,
+                    is_open=self._open,
                 )
                 self._shards, self._alive, self._open = laid_out
                 self._pending = []
                 self._snapshot = self._view()
             return self._snapshot
+
+    def _learn(self) -> None:
+        """Learn what the dtype has to learn, from all pending documents, and code these."""
+        if not CODECS[self.dtype].learns or self._code is not None or not self._pending:
+            return
+        matrices = [document.tokens for document in self._pending]
+        code = learn(matrices)
+        self._pending = encode_all(matrices, self.dtype, code)
+        if any(map(len, matrices)):  # what was learnt from nothing is good for nothing but empty documents
+            self._code = code
 
     def _view(self) -> Snapshot:
         from jrank.retrieval._multi_vector_kernels import place
@@ -351,6 +374,7 @@ class MultiVectorIndex:
             self._documents.lookup(),
             self.dtype,
             self._dimension,
+            self._code,
         )
 
     # Files -----------------------------------------------------------------------------------------------------------
@@ -378,7 +402,7 @@ class MultiVectorIndex:
                 "next_id": self._documents.next_id,
             }
             table = {"alive": self._alive, **strings_to_arrays("ids", self._documents.alive())}
-            written = write_shards(path, self.kind, parameters, table, self._shards, self._coarse)
+            written = write_shards(path, self.kind, parameters, table, self._shards, self._coarse, self._code)
             # The same documents on the device, under the shards that know where they lie.
             self._placed = [(new, placed) for new, (_, placed) in zip(written, self._placed, strict=True)]
             self._shards = written
@@ -399,7 +423,7 @@ class MultiVectorIndex:
         Raises:
           RetrieveError: there is no index, or it is damaged or of another kind. Nothing is unpickled.
         """
-        parameters, table, shards, coarse = read_shards(path, cls.kind, mmap=mmap)
+        parameters, table, shards, coarse, code = read_shards(path, cls.kind, mmap=mmap)
         try:
             index = cls(metric=parameters["metric"], dtype=parameters["dtype"], fde=parameters["fde"], mesh=mesh)
             dimension, next_id, alive = int(parameters["dimension"]), int(parameters["next_id"]), table["alive"]
@@ -409,12 +433,15 @@ class MultiVectorIndex:
         if alive.dtype != bool or alive.shape != (sum(shard.count for shard in shards),):
             raise damaged(path, "its table does not fit its shards")
         for shard in shards:
-            check_shard(path, shard, index.dtype, dimension)
+            check_shard(path, shard, index.dtype, dimension, code)
         ids = strings_from_arrays("ids", table, int(alive.sum()))
         if len(set(ids)) != len(ids):
             raise damaged(path, "an id comes twice")
         index._documents, index._dimension = Documents(ids, next_id), dimension
-        index._shards, index._alive = shards, np.array(alive)
+        if CODECS[index.dtype].learns and dimension:
+            known = code or learn([np.zeros((0, dimension), np.float32)])  # without a token there was nothing to learn
+            shards = [dataclasses.replace(shard, docs=with_code(shard.docs, known)) for shard in shards]
+        index._code, index._shards, index._alive = code, shards, np.array(alive)
         if (coarse is None) != (index._coarse is None):
             raise damaged(path, "its encodings are missing")
         if coarse is not None:

@@ -1,5 +1,6 @@
-"""Late interaction over one shard on the device: placed, scored, the best taken."""
+"""Late interaction over one shard on the device: all its documents, or some for each query."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -12,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jrank.maxsim import PackedDocs, QuantizedDocs, score_packed
 from jrank.types import Array
 
-__all__ = ["best_of_shard", "layout_of", "place"]
+__all__ = ["best_of_shard", "layout_of", "on_host", "place", "score_some", "taken"]
 
 
 def layout_of(docs: PackedDocs | QuantizedDocs) -> PackedDocs:
@@ -41,7 +42,7 @@ def place(docs: PackedDocs | QuantizedDocs, mesh: Mesh | None) -> Any:
     spread, whole = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0])), NamedSharding(mesh, PartitionSpec())
 
     def of(name: str, array: Any) -> Array:
-        if name in ("slots", "starts", "lengths"):
+        if name in ("slots", "starts", "lengths", "centroids", "levels"):
             return jax.device_put(array, whole)
         array = np.asarray(array)
         fill = layout.max_docs if name == "segments" else 0
@@ -84,3 +85,88 @@ def best_of_shard(
     scores = jnp.where(scores == 0, jnp.zeros_like(scores), scores)
     best, at = lax.top_k(jnp.where(found[None], scores, -jnp.inf), k)
     return best, at
+
+
+def taken(docs: PackedDocs | QuantizedDocs, tiles: Any, segments: Any) -> Any:
+    """Pack some tiles of tokens anew; with NumPy arrays on the host, traced on the device.
+
+    Args:
+      docs: a shard; tokens that are uint16 are the bits of bfloat16, and become float32 on the device.
+      tiles: numbers of tiles of all its groups, ``[groups, tiles]``.
+      segments: which document of the group each belongs to, as in ``PackedDocs``.
+
+    Returns:
+      Packed documents with ``tiles`` slots in a group.
+    """
+    layout = layout_of(docs)
+    groups, count = tiles.shape
+    size = layout.tokens.shape[1] // layout.segments.shape[1]
+
+    def rows(array: Any) -> Any:
+        return array.reshape(-1, size, *array.shape[2:])[tiles].reshape(groups, count * size, *array.shape[2:])
+
+    slots = np.arange(groups * count, dtype=np.int32)
+    blank = np.zeros_like(slots)
+    tokens = rows(layout.tokens)
+    if layout is docs and isinstance(tokens, jax.Array) and tokens.dtype == jnp.uint16:
+        tokens = lax.bitcast_convert_type(tokens.astype(jnp.uint32) << 16, jnp.float32)
+    packed = PackedDocs(tokens, segments, slots, blank, blank, max_docs=count, span=1)
+    if layout is docs:
+        return packed
+    beside = {name: rows(getattr(docs, name)) for name in ("scale", "nearest") if getattr(docs, name) is not None}
+    return dataclasses.replace(docs, codes=packed, **beside)
+
+
+def on_host(docs: PackedDocs | QuantizedDocs, mesh: Mesh | None) -> PackedDocs | QuantizedDocs | None:
+    """Return the shard from which candidates are to be taken on the host; None if the device does it.
+
+    Args:
+      docs: a shard on the host.
+      mesh: the mesh that it is spread over, or None.
+    """
+    if isinstance(docs, PackedDocs) and docs.tokens.dtype == jnp.bfloat16 and jax.default_backend() == "cpu":
+        # XLA on a CPU would make all of the shard float32 to pick from it.
+        return dataclasses.replace(docs, tokens=np.asarray(docs.tokens).view(np.uint16))
+    return None if mesh is None else docs
+
+
+@jax.jit
+def score_some(
+    queries: Array | np.ndarray,
+    where: Array | np.ndarray,
+    weights: Array | np.ndarray | None,
+    docs: PackedDocs | QuantizedDocs,
+    owners: Array | np.ndarray,
+    tiles: Array | np.ndarray,
+    segments: Array | np.ndarray,
+    count: Array | np.ndarray | int,
+) -> Array:
+    """Score some documents of a shard, others for each query.
+
+    Args:
+      queries: float32, ``[b, q, d]``.
+      where: which query tokens count, bool ``[b, q]``.
+      weights: weight of each query token, ``[b, q]``, or None.
+      docs: the shard; only what is named is read.
+      owners: the query of each group, ``[groups]``.
+      tiles: which tiles of the shard stand in each group, ``[groups, tiles]``.
+      segments: which document of the group each tile belongs to, ascending; ``tiles`` where there is none.
+      count: how many groups are to be scored.
+
+    Returns:
+      Scores ``[groups, tiles]``, in the order of ``segments``; 0 where there is no document.
+    """
+    owners, tiles, segments = (jnp.asarray(x) for x in (owners, tiles, segments))
+    docs = jax.tree.map(jnp.asarray, docs)
+
+    def one(number: Array, found: Array) -> Array:
+        def of(array: Any) -> Any:
+            return None if array is None else jnp.asarray(array)[owners[number]][None]
+
+        # Groups fit into the cache of a core: what was gathered is used at once.
+        group = taken(docs, tiles[number][None], segments[number][None])
+        scores = score_packed(of(queries), group, query_where=of(where), weights=of(weights))[0]
+        # A score of -0 ties with 0.
+        return found.at[number].set(jnp.where(scores == 0, jnp.zeros_like(scores), scores))
+
+    return lax.fori_loop(0, count, one, jnp.zeros(tiles.shape, jnp.float32))

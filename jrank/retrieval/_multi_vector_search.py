@@ -1,5 +1,6 @@
-"""Late interaction over the shards of an index: all documents in blocks of queries, or the candidates of one query."""
+"""Late interaction over the shards of an index, for blocks of queries: all documents, or some for each query."""
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,13 +9,16 @@ from typing import Any
 import numpy as np
 
 from jrank.errors import RetrieveError
-from jrank.retrieval._multi_vector_shards import Coded, Shard, make_shard
-from jrank.retrieval._top import top_dense
+from jrank.retrieval._multi_vector_codecs import Coded
+from jrank.retrieval._multi_vector_shards import Shard
+from jrank.retrieval._top import top_dense, top_sparse
 
 __all__ = ["Snapshot", "check_weights", "padded", "rerank", "scan"]
 
 # Numbers that the best matches of a block of queries may take in one shard, of 4 bytes each.
 MATCHES = 1 << 24
+# Candidates: queries of a block, tiles of a group, and tiles of one call.
+BLOCK, TILES, CALL = 32, 256, 1 << 14
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +33,7 @@ class Snapshot:
       ids: object array, ``[documents + 1]``; the last one is None, so that -1 finds it.
       dtype: how vectors are stored.
       dimension: the number of dimensions.
+      code: what was learnt, for the dtypes that learn, or None.
     """
 
     shards: tuple[Shard, ...]
@@ -38,6 +43,12 @@ class Snapshot:
     ids: np.ndarray
     dtype: str
     dimension: int
+    code: Any
+
+    @functools.cached_property
+    def row_of(self) -> dict[Any, int]:
+        """The row of each id."""
+        return dict(zip(self.ids[:-1].tolist(), self.rows.tolist(), strict=True))
 
     def coded(self, row: int) -> Coded:
         """Return a stored document.
@@ -103,37 +114,96 @@ def rerank(
     snapshot: Snapshot,
     queries: list[np.ndarray],
     weights: list[np.ndarray] | None,
-    place: int,
-    rows: np.ndarray,
+    chosen: Sequence[np.ndarray],
     k: int,
+    *,
+    mesh: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Score some documents for one query.
+    """Score some documents for each query.
 
     Args:
       snapshot: the index.
       queries: float32, ``[q, d]`` each.
       weights: a weight for each of their tokens, or None.
-      place: which query.
-      rows: the rows of the documents; one that comes twice counts once.
+      chosen: the rows of the documents for each query; one that comes twice counts once.
       k: how many are wanted.
+      mesh: the mesh that the shards are spread over, or None.
 
     Returns:
-      The best scores, descending, and the rows of these, ``[k]``; -inf where there is no more.
+      For each query the best scores, descending, and the rows of these, ``[queries, k]``; -inf where there is no more.
     """
-    from jrank.retrieval._multi_vector_kernels import best_of_shard
+    chosen = [np.unique(rows) if len(query) else rows[:0] for rows, query in zip(chosen, queries, strict=True)]
+    bounds = np.cumsum([0, *map(len, chosen)])
+    rows = np.concatenate([np.zeros(0, np.int64), *chosen])
+    scores = np.full(len(rows), -np.inf, np.float32)
+    order = sorted((p for p, some in enumerate(chosen) if len(some)), key=lambda p: len(queries[p]))
+    for _, some in itertools.groupby(order, key=lambda p: _width(len(queries[p]))):
+        places = list(some)
+        for block in (places[low : low + BLOCK] for low in range(0, len(places), BLOCK)):
+            arrays = padded(queries, weights, block, snapshot.dimension)
+            at = np.concatenate([np.arange(bounds[place], bounds[place + 1]) for place in block])
+            owners = np.repeat(np.arange(len(block)), [len(chosen[place]) for place in block])
+            for number in range(len(snapshot.shards)):
+                low, high = snapshot.offsets[number : number + 2]
+                here = (rows[at] >= low) & (rows[at] < high)
+                found = _scores_of_some(snapshot, number, arrays, owners[here], rows[at[here]] - low, mesh)
+                scores[at[here]] = found
+    return top_sparse(scores, rows, bounds, k)
 
-    scores, found = np.full(k, -np.inf, np.float32), np.full(k, -1, np.int64)
-    rows = np.unique(rows)
-    if not len(rows) or not len(queries[place]):
-        return scores, found
-    shard = make_shard([snapshot.coded(int(row)) for row in rows], snapshot.dtype, snapshot.dimension)
-    size = len(shard.layout)
-    arrays = padded(queries, weights, [place], snapshot.dimension)
-    wanted = min(size, 1 << (k - 1).bit_length())
-    best, at = best_of_shard(*arrays, shard.docs, np.arange(size) < len(rows), k=wanted)
-    count = min(k, len(rows))
-    scores[:count], found[:count] = np.asarray(best)[0, :count], rows[np.asarray(at)[0, :count] % len(rows)]
-    return scores, found
+
+def _scores_of_some(
+    snapshot: Snapshot, number: int, arrays: Any, owners: np.ndarray, places: np.ndarray, mesh: Any
+) -> np.ndarray:
+    """Scores of documents of one shard, each for its query; -inf for documents without a token."""
+    from jrank.retrieval._multi_vector_kernels import on_host, score_some, taken
+
+    shard, docs = snapshot.shards[number], snapshot.placed[number]
+    layout, host = shard.layout, on_host(shard.docs, mesh)
+    size = layout.tokens.shape[1] // layout.segments.shape[1]
+    starts, tiles = np.asarray(layout.starts)[places] // size, -(-np.asarray(layout.lengths)[places] // size)
+    result = np.full(len(places), -np.inf, np.float32)
+    # Documents longer than a group have groups of their own size.
+    sizes = np.maximum(TILES, 1 << np.ceil(np.log2(np.maximum(tiles, 1))).astype(np.int64))
+    for per in np.unique(sizes[tiles > 0]).tolist():
+        members = np.flatnonzero((sizes == per) & (tiles > 0))
+        groups, used, ranks = _groups(owners[members], tiles[members], per)
+        step = max(1, CALL // per)
+        for low in range(0, int(groups[-1]) + 1, step):
+            some = (groups >= low) & (groups < low + step)
+            part, group = members[some], groups[some] - low
+            count = int(group[-1]) + 1
+            shape = 1 << (count - 1).bit_length(), per
+            which, segments = np.zeros(shape, np.int32), np.full(shape, per, np.int32)
+            inside = _ranges(tiles[part])
+            target = np.repeat(group * per + used[some], tiles[part]) + inside
+            which.reshape(-1)[target] = np.repeat(starts[part], tiles[part]) + inside
+            segments.reshape(-1)[target] = np.repeat(ranks[some], tiles[part])
+            owner = np.zeros(shape[0], np.int32)
+            owner[group] = owners[part]
+            source = docs
+            if host is not None:
+                source = taken(host, which, segments)
+                which = np.arange(which.size, dtype=np.int32).reshape(shape)
+            found = np.asarray(score_some(*arrays, source, owner, which, segments, np.int32(count)))
+            result[part] = found[group, ranks[some]]
+    return result
+
+
+def _groups(owners: np.ndarray, tiles: np.ndarray, per: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Put documents into groups of ``per`` tiles, each of one query: group, first tile in it, number in it."""
+    found = np.zeros((3, len(tiles)), np.int64)
+    group, used, rank, before = 0, 0, 0, int(owners[0])
+    for place, (owner, count) in enumerate(zip(owners.tolist(), tiles.tolist(), strict=True)):
+        if owner != before or used + count > per:
+            group, used, rank, before = group + 1, 0, 0, owner
+        found[:, place] = group, used, rank
+        used, rank = used + count, rank + 1
+    return found[0], found[1], found[2]
+
+
+def _ranges(lengths: np.ndarray) -> np.ndarray:
+    """Count from 0 within each of some lengths."""
+    return np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
 def padded(

@@ -2,29 +2,16 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from jrank.retrieval._vectors import storage_dtype
+from jrank.retrieval._multi_vector_codecs import CODECS, Coded, learn
 
-__all__ = ["DTYPES", "Coded", "Shard", "decode", "encode", "lay_out", "make_shard"]
+__all__ = ["Shard", "beside_of", "lay_out", "make_shard", "with_code"]
 
-DTYPES = ("float32", "bfloat16", "float16", "int8", "1bit")
 # Tokens of a group, groups of a full shard, and documents that a full shard is rounded up to: few shapes are compiled.
 GROUP_TOKENS, GROUPS, STEP = 4096, 64, 64
-
-
-class Coded(NamedTuple):
-    """A document as it is stored.
-
-    Attributes:
-      tokens: its token vectors or their codes, ``[t, w]``.
-      scale: what a step of the codes is worth: ``[1]`` for int8, ``[t]`` for 1 bit, otherwise None.
-    """
-
-    tokens: np.ndarray
-    scale: np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,7 +19,7 @@ class Shard:
     """Some documents, in the order in which they came.
 
     Attributes:
-      docs: ``PackedDocs``, or ``QuantizedDocs`` for int8 and 1 bit, filled up with empty groups and documents.
+      docs: ``PackedDocs``, or ``QuantizedDocs`` for codes, filled up with empty groups and documents.
       count: how many documents it holds; those that are deleted count.
       name: what it is called on disk, and the directory where it lies; None if it has not been written.
     """
@@ -48,86 +35,67 @@ class Shard:
         return getattr(self.docs, "codes", self.docs)
 
     def __getitem__(self, place: int) -> Coded:
-        layout, scale = self.layout, getattr(self.docs, "scale", None)
-        tokens = np.asarray(layout[place])
-        if scale is None:
+        layout = self.layout
+        tokens, beside = np.asarray(layout[place]), beside_of(self.docs)
+        if beside is None:
             return Coded(tokens, None)
-        if self.docs.bits == 8:
-            slot = int(layout.slots[place])
-            some = np.zeros(1, np.float32) if slot < 0 else np.asarray(scale).reshape(-1)[slot : slot + 1]
-            return Coded(tokens, some)
         start = int(layout.starts[place])
-        return Coded(tokens, np.asarray(scale).reshape(-1)[start : start + len(tokens)])
+        return Coded(tokens, np.asarray(beside).reshape(-1)[start : start + len(tokens)])
 
 
-def encode(vectors: np.ndarray, dtype: str) -> Coded:
-    """Return a document as it is stored.
-
-    Args:
-      vectors: float32, ``[t, d]``.
-      dtype: one of ``DTYPES``.
-    """
-    if dtype == "int8":
-        scale = np.abs(vectors).max(initial=0) / np.float32(127)
-        return Coded(np.rint(vectors / (scale if scale > 0 else 1)).astype(np.int8), np.array([scale], np.float32))
-    if dtype == "1bit":
-        codes = np.packbits(vectors > 0, axis=1, bitorder="little")
-        return Coded(codes, np.abs(vectors).mean(axis=1, dtype=np.float32) if vectors.size else np.zeros(0, np.float32))
-    return Coded(vectors.astype(storage_dtype(dtype)), None)
-
-
-def decode(coded: Coded, dtype: str, dimension: int) -> np.ndarray:
-    """Return a stored document as float32, ``[t, d]``.
+def beside_of(docs: Any) -> Any:
+    """Return the number that stands beside the code of each token; None for plain numbers.
 
     Args:
-      coded: what ``encode`` returned.
-      dtype: one of ``DTYPES``.
-      dimension: the number of dimensions.
+      docs: ``PackedDocs`` or ``QuantizedDocs``.
     """
-    if coded.scale is None:
-        return coded.tokens.astype(np.float32)
-    if dtype == "int8":
-        return coded.tokens.astype(np.float32) * coded.scale
-    signs = np.unpackbits(coded.tokens, axis=1, count=dimension, bitorder="little").astype(np.float32) * 2 - 1
-    return signs * coded.scale[:, None]
+    scale = getattr(docs, "scale", None)
+    return getattr(docs, "nearest", None) if scale is None else scale
 
 
-def make_shard(coded: Sequence[Coded], dtype: str, dimension: int) -> Shard:
+def make_shard(coded: Sequence[Coded], dtype: str, dimension: int, code: Any = None) -> Shard:
     """Lay documents out.
 
     Args:
       coded: at least one document.
-      dtype: one of ``DTYPES``.
+      dtype: one of ``CODECS``.
       dimension: the number of dimensions.
+      code: what was learnt, for the dtypes that learn.
 
     Returns:
       The shard, on the host. Its shape depends on its documents alone, and is one of few.
     """
     from jrank.maxsim import QuantizedDocs, pack
 
-    kind = np.dtype({"int8": np.int8, "1bit": np.uint8}.get(dtype) or storage_dtype(dtype))
-    packed = pack([document.tokens for document in coded], group_tokens=GROUP_TOKENS, dtype=kind)
-    groups, tokens, _ = packed.tokens.shape
-    starts, lengths = np.asarray(packed.starts), np.asarray(packed.lengths)
-    scale = None
-    if dtype == "int8":
-        scale = np.zeros((groups, packed.max_docs), np.float32)
-        for document, start, length, slot in zip(coded, starts, lengths, np.asarray(packed.slots), strict=True):
-            if length and document.scale is not None:
-                scale.reshape(-1)[slot] = document.scale[0]
-                # What fills several groups comes first in each of them.
-                scale[start // tokens + 1 : -(-(start + length) // tokens), 0] = document.scale[0]
-    elif dtype == "1bit":
-        scale = np.zeros((groups, tokens), np.float32)
-        for document, start, length in zip(coded, starts, lengths, strict=True):
-            if length and document.scale is not None:
-                end = -(-(start + length) // 4) * 4
-                scale.reshape(-1)[start : start + length] = document.scale
-                scale.reshape(-1)[start + length : end] = document.scale[-1]
-    packed, scale = _filled(packed, scale)
-    if scale is None:
-        return Shard(packed, len(coded))
-    return Shard(QuantizedDocs(packed, scale, None, None, None, 8 if dtype == "int8" else 1, dimension), len(coded))
+    codec = CODECS[dtype]
+    if codec.learns and code is None:  # documents without a token, before there was one
+        code = learn([np.zeros((0, dimension), np.float32)])
+    packed = pack([document.tokens for document in coded], group_tokens=GROUP_TOKENS, dtype=coded[0].tokens.dtype)
+    if codec.bits is None:
+        return Shard(_filled(packed, None)[0], len(coded))
+    groups, size, _ = packed.tokens.shape
+    beside = np.zeros((groups, size), coded[0].beside.dtype)
+    flat, tile = beside.reshape(-1), size // packed.segments.shape[1]
+    for document, start, length in zip(coded, np.asarray(packed.starts), np.asarray(packed.lengths), strict=True):
+        if length:
+            flat[start : start + length] = document.beside
+            flat[start + length : start + -(-length // tile) * tile] = document.beside[-1]
+    packed, beside = _filled(packed, beside)
+    fields = {"scale": None, "nearest": None, codec.beside: beside}
+    docs = QuantizedDocs(packed, **fields, centroids=None, levels=None, bits=codec.bits, dimensions=dimension)
+    return Shard(with_code(docs, code), len(coded))
+
+
+def with_code(docs: Any, code: Any) -> Any:
+    """Return documents with the learnt code that they are in; None takes it out of them.
+
+    Args:
+      docs: ``QuantizedDocs``.
+      code: a ``ResidualCode``, or None.
+    """
+    if code is None:
+        return dataclasses.replace(docs, centroids=None, levels=None)
+    return dataclasses.replace(docs, centroids=code.centroids, levels=code.levels)
 
 
 def lay_out(
@@ -136,6 +104,7 @@ def lay_out(
     alive: np.ndarray,
     dtype: str,
     dimension: int,
+    code: Any = None,
     *,
     is_open: bool,
 ) -> tuple[list[Shard], np.ndarray, bool]:
@@ -145,8 +114,9 @@ def lay_out(
       before: the shards so far.
       pending: the documents that came after them.
       alive: which documents of the shards, then of the pending ones, are not deleted.
-      dtype: one of ``DTYPES``.
+      dtype: one of ``CODECS``.
       dimension: the number of dimensions.
+      code: what was learnt, for the dtypes that learn.
       is_open: whether the last shard has room.
 
     Returns:
@@ -163,7 +133,7 @@ def lay_out(
             if growing:
                 coded = left
             elif left:
-                shards.append(make_shard(left, dtype, dimension))
+                shards.append(make_shard(left, dtype, dimension, code))
                 masks.append(np.ones(len(left), bool))
             continue
         shards.append(shard)
@@ -173,7 +143,7 @@ def lay_out(
     lengths, start = [len(document.tokens) for document in coded], 0
     while start < len(coded):
         end = _filling(lengths, start)
-        shards.append(make_shard(coded[start:end], dtype, dimension))
+        shards.append(make_shard(coded[start:end], dtype, dimension, code))
         masks.append(np.ones(shards[-1].count, bool))
         start, still_open = (len(coded), True) if end is None else (end, False)
     return shards, np.concatenate(masks), still_open
@@ -194,7 +164,7 @@ def _filling(lengths: list[int], start: int) -> int | None:
     return None
 
 
-def _filled(packed: Any, scale: np.ndarray | None) -> tuple[Any, np.ndarray | None]:
+def _filled(packed: Any, beside: np.ndarray | None) -> tuple[Any, np.ndarray | None]:
     """Round the numbers of groups and documents up, with empty ones."""
     groups, count = packed.tokens.shape[0], len(packed)
     wanted = max(groups, GROUPS) if groups > GROUPS // 2 else 1 << (groups - 1).bit_length()
@@ -213,4 +183,4 @@ def _filled(packed: Any, scale: np.ndarray | None) -> tuple[Any, np.ndarray | No
         starts=grown(packed.starts, blank),
         lengths=grown(packed.lengths, blank),
     )
-    return packed, None if scale is None else grown(scale, more)
+    return packed, None if beside is None else grown(beside, more)

@@ -1,10 +1,11 @@
 """A multi-vector index on disk: a manifest that is replaced at once, and directories that never change.
 
-Documents lie in one directory for each shard, ids and deletions in another. A save writes what is new under new names,
-then replaces the manifest, then removes what no manifest names any more. So there is a whole index at every moment,
-and a shard is written once, however often the index is saved.
+Documents lie in one directory for each shard, ids and deletions in another, what 2 bits mean in a third. A save writes
+what is new under new names, then replaces the manifest, then removes what no manifest names any more. So there is a
+whole index at every moment, and a shard is written once, however often the index is saved.
 """
 
+import hashlib
 import os
 import re
 import secrets
@@ -17,13 +18,14 @@ import numpy as np
 
 from jrank.errors import DataError, RetrieveError
 from jrank.files import ensure_directory, write_json
-from jrank.retrieval._multi_vector_shards import Shard
+from jrank.retrieval._multi_vector_codecs import CODECS
+from jrank.retrieval._multi_vector_shards import Shard, with_code
 from jrank.retrieval._store import FORMAT, MANIFEST, VERSION, damaged, read_index, write_index
 
 __all__ = ["check_shard", "read_shards", "write_shards"]
 
-CODED = ("int8", "1bit")
-NAME = re.compile(r"(shard|table|coarse)-[0-9a-f]{16}")
+NAME = re.compile(r"(shard|table|coarse|code)-[0-9a-f]{16}")
+CODE = "centroids", "borders", "levels"
 
 
 def write_shards(
@@ -33,6 +35,7 @@ def write_shards(
     table: dict[str, np.ndarray],
     shards: Sequence[Shard],
     coarse: Any,
+    code: Any,
 ) -> list[Shard]:
     """Write an index; until the last moment one that stands there stays whole.
 
@@ -43,6 +46,7 @@ def write_shards(
       table: arrays by name.
       shards: the shards; those that this directory holds already are not written again.
       coarse: the index of the first stage, or None.
+      code: what was learnt, a ``ResidualCode``, or None.
 
     Returns:
       The shards, each knowing where it lies.
@@ -60,11 +64,18 @@ def write_shards(
                 kept.append(shard)
                 continue
             name = _new(path, "shard", made)
-            shard.docs.save(path / name)
+            (shard.docs if code is None else with_code(shard.docs, None)).save(path / name)
             kept.append(Shard(shard.docs, shard.count, name, home))
         name = _new(path, "table", made)
         write_index(path / name, f"{kind} table", {}, table)
-        names: dict[str, str | None] = {"table": name, "coarse": None}
+        names: dict[str, str | None] = {"table": name, "coarse": None, "code": None}
+        if code is not None:
+            arrays = {field: np.asarray(getattr(code, field)) for field in CODE}
+            digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays.values())).hexdigest()
+            names["code"] = name = f"code-{digest[:16]}"
+            if not (path / name).is_dir():
+                made.append(name)
+                write_index(path / name, f"{kind} code", {}, arrays)
         if coarse is not None:
             name = _new(path, "coarse", made)
             coarse.save(path / name)
@@ -86,7 +97,7 @@ def write_shards(
 
 def read_shards(
     path: str | os.PathLike, kind: str, *, mmap: bool
-) -> tuple[dict[str, Any], dict[str, np.ndarray], list[Shard], Path | None]:
+) -> tuple[dict[str, Any], dict[str, np.ndarray], list[Shard], Path | None, Any]:
     """Read what ``write_shards`` wrote.
 
     Args:
@@ -95,17 +106,19 @@ def read_shards(
       mmap: whether documents are mapped into memory instead of read.
 
     Returns:
-      Parameters, the arrays of the table, the shards, and the directory of the first stage or None. What the numbers
-      mean is for the caller to check.
+      Parameters, the arrays of the table, the shards, the directory of the first stage or None, and what was
+      learnt or None. What the numbers mean is for the caller to check.
 
     Raises:
       RetrieveError: there is no index, it is of another kind, or it is damaged. Nothing is unpickled.
     """
-    from jrank.maxsim import PackedDocs, QuantizedDocs
+    import jax
+
+    from jrank.maxsim import PackedDocs, QuantizedDocs, ResidualCode
 
     path = Path(path)
     parameters, _ = read_index(path, kind)
-    names = [parameters.get("table"), parameters.get("coarse")]
+    names = [parameters.get("table"), parameters.get("coarse"), parameters.get("code")]
     listed = parameters.get("shards")
     good = isinstance(listed, list) and all(isinstance(entry, dict) for entry in listed)
     if good:
@@ -115,21 +128,28 @@ def read_shards(
     ):
         raise damaged(path, "its manifest names no shards")
     _, table = read_index(path / str(names[0]), f"{kind} table")
-    coded = parameters.get("dtype") in CODED
+    codec, code = CODECS.get(str(parameters.get("dtype"))), None
+    if codec is None:
+        raise damaged(path, f"its dtype is {parameters.get('dtype')!r}")
+    if names[2] is not None:
+        _, found = read_index(path / names[2], f"{kind} code")
+        if set(found) != set(CODE) or not codec.learns:
+            raise damaged(path, f"{names[2]} does not hold what was learnt")
+        code = jax.tree.map(jax.device_put, ResidualCode(**found))
     shards = []
     for entry in listed:
         try:
-            docs = (QuantizedDocs if coded else PackedDocs).load(path / entry["name"], mmap=mmap)
+            docs = (PackedDocs if codec.bits is None else QuantizedDocs).load(path / entry["name"], mmap=mmap)
         except DataError as error:
             raise damaged(path, f"{error}") from None
         count = entry.get("documents")
         if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= len(docs):
             raise damaged(path, f"{entry['name']} is said to hold {count!r} documents")
         shards.append(Shard(docs, count, entry["name"], path.resolve()))
-    return parameters, table, shards, None if names[1] is None else path / names[1]
+    return parameters, table, shards, None if names[1] is None else path / names[1], code
 
 
-def check_shard(path: Any, shard: Shard, dtype: str, dimension: int) -> None:
+def check_shard(path: Any, shard: Shard, dtype: str, dimension: int, code: Any) -> None:
     """Refuse numbers that would read outside of their arrays.
 
     Args:
@@ -137,25 +157,31 @@ def check_shard(path: Any, shard: Shard, dtype: str, dimension: int) -> None:
       shard: what was read.
       dtype: how its vectors are stored.
       dimension: the number of dimensions.
+      code: what was learnt, or None.
 
     Raises:
       RetrieveError: something does not fit.
     """
-    layout, docs = shard.layout, shard.docs
+    layout, docs, codec = shard.layout, shard.docs, CODECS[dtype]
     groups, size, width = layout.tokens.shape if layout.tokens.ndim == 3 else (0, 0, 0)
-    wanted = -(-dimension // 8) if dtype == "1bit" else dimension
     slots, starts, lengths = (np.asarray(x) for x in (layout.slots, layout.starts, layout.lengths))
+    wide = starts.astype(np.int64) + lengths
     good = (
-        width == wanted
+        width == -(-dimension // codec.per_byte)
         and size % 4 == 0
         and layout.segments.shape == (groups, size // 4)
         and slots.shape == starts.shape == lengths.shape == (len(layout),)
         and not ((slots < -1) | (slots >= groups * layout.max_docs)).any()
-        and not ((starts < 0) | (lengths < 0) | (starts + lengths > groups * size)).any()
+        and not ((starts < 0) | (lengths < 0) | (wide > groups * size)).any()
     )
-    if good and dtype in CODED:
-        shape = (groups, layout.max_docs if dtype == "int8" else size)
-        good = docs.bits == (8 if dtype == "int8" else 1) and docs.dimensions == dimension and docs.scale.shape == shape
+    if good and codec.bits is not None:
+        beside = getattr(docs, codec.beside)
+        good = docs.bits == codec.bits and docs.dimensions == dimension and np.shape(beside) == (groups, size)
+    if good and codec.learns and code is not None:
+        centroids = code.centroids.shape[0] if code.centroids.ndim == 2 else 0
+        shapes = (centroids, dimension), (3, dimension), (4, dimension)
+        good = tuple(getattr(code, field).shape for field in CODE) == shapes and centroids > 0
+        good = good and not (docs.nearest >= centroids).any()
     if not good:
         raise damaged(path, f"{shard.name} does not fit the manifest")
 

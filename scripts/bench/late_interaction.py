@@ -6,6 +6,7 @@ those beside the project (``JRANK_DATA``). Vectors of [CLS], [SEP] and punctuati
 """
 
 import argparse
+import functools
 import json
 import os
 import time
@@ -77,19 +78,51 @@ def load(files):
     return [matrix.astype(np.float32) for matrix in matrices], np.concatenate(pooled)
 
 
-def compressions(documents, methods):
-    """Ways to store documents: name, a function that gives the documents, and the type of the index."""
+def pooled(documents, factor, method, protected):
+    """Documents with fewer tokens."""
     from jrank import maxsim
 
-    def pooled(method):
-        return [np.asarray(maxsim.pool(x, 2, method=method, protected=0)) if len(x) else x for x in documents]
+    return [np.asarray(maxsim.pool(x, factor, method=method, protected=protected)) if len(x) else x for x in documents]
 
-    for dtype in ("float32", "bfloat16", "int8", "1bit"):
+
+def compressions(documents, methods):
+    """Ways to store documents: name, a function that gives the documents, and the type of the index."""
+    for dtype in ("float32", "bfloat16", "int8", "2bit", "1bit"):
         yield dtype, lambda: documents, dtype
-    yield "2 bits", lambda: list(map(np.asarray, maxsim.quantize(maxsim.pack(documents), 2).unpack())), "float32"
     for method in methods:
-        for dtype in ("float32", "int8"):
-            yield f"pooled x2, {method}, {dtype}", lambda method=method: pooled(method), dtype
+        for factor, protected in ((2, 0), (2, 1), (4, 0)):
+            name = f"pooled x{factor}, {method}" + (", first token protected" if protected else "")
+            yield name, functools.partial(pooled, documents, factor, method, protected), "float32"
+    for dtype in ("int8", "2bit"):
+        yield f"pooled x2, hierarchical, {dtype}", lambda: pooled(documents, 2, "hierarchical", 0), dtype
+
+
+def truncated(documents, queries, found, collection, score):
+    """The first dimensions alone, then refined with the others: rows as those of ``compressions``."""
+    from jrank import evaluate, maxsim
+    from jrank.retrieval import MultiVectorIndex
+
+    everything = MultiVectorIndex.build(documents, collection.doc_ids)
+    for kept in (192, 96):
+
+        def cut(matrices, kept=kept):
+            return [np.asarray(maxsim.truncate(x, kept)) if len(x) else x[:, :kept] for x in matrices]
+
+        index = MultiVectorIndex.build(cut(documents), collection.doc_ids)
+        first = index.search(cut(queries), 50, candidates=found)
+        yield f"first {kept} dimensions", kept / 384, score(first)
+        run = {}
+        for place, query in enumerate(queries):
+            names = [name for name in first.ids[place] if name is not None]
+            matrices = everything.vectors(names)
+            width = -(-max(map(len, matrices)) // 128) * 128
+            docs = np.stack([np.pad(x, ((0, width - len(x)), (0, 0))) for x in matrices])
+            where = np.arange(width) < np.array([[len(x)] for x in matrices])
+            coarse = np.asarray(first.scores[place][: len(names)]) / len(query)
+            fine = maxsim.refine(coarse, query, docs, alpha=0.5, skip=kept, doc_where=where)
+            run[collection.query_ids[place]] = dict(zip(names, np.asarray(fine).tolist(), strict=True))
+        value = evaluate(collection.qrels, run, ["ndcg@10"])["ndcg@10"]
+        yield f"first {kept} dimensions, the best 50 refined with the rest", 1.0, value
 
 
 def main():
@@ -102,7 +135,8 @@ def main():
     parser.add_argument("--encode", type=int, help="encode so many documents more, then stop")
     parser.add_argument("--depth", type=int, default=100, help="candidates of the dense stage; 0 scores all documents")
     parser.add_argument("--only", nargs="*", help="names of compressions")
-    parser.add_argument("--pool", nargs="*", default=["sequential"])
+    parser.add_argument("--pool", nargs="*", default=["sequential", "greedy", "hierarchical", "adaptive"])
+    parser.add_argument("--truncate", action="store_true", help="also the first dimensions alone, and refined")
     options = parser.parse_args()
     collection = read(options.collection)
     query_files = parts(options.collection, "queries", collection.query_ids, list(collection.queries), False)
@@ -132,11 +166,20 @@ def main():
         taken = time.perf_counter() - start
         value = evaluate(collection.qrels, hits.to_run(collection.query_ids), ["ndcg@10"])["ndcg@10"]
         first = value if first is None else first
-        width = {"float32": 4, "bfloat16": 2, "int8": 1, "1bit": 1 / 8}[dtype]
-        size = sum(map(len, stored)) * 384 * (0.25 if name == "2 bits" else width) / len(stored)
-        size += {"1bit": 4, "2 bits": 2}.get(dtype if dtype == "1bit" else name, 0) * tokens / len(stored)
+        width = {"float32": 4, "bfloat16": 2, "int8": 1, "2bit": 1 / 4, "1bit": 1 / 8}[dtype]
+        beside = {"int8": 4, "2bit": 2, "1bit": 4}.get(dtype, 0)
+        size = sum(map(len, stored)) * (384 * width + beside) / len(stored)
         print(f"| {name} | {size:.0f} | {value:.4f} | {value - first:+.4f} | {taken:.1f} |", flush=True)
         rows.append({"stored": name, "bytes": size, "ndcg@10": value, "seconds": taken})
+    if options.truncate:
+
+        def score(hits):
+            return evaluate(collection.qrels, hits.to_run(collection.query_ids), ["ndcg@10"])["ndcg@10"]
+
+        for name, share, value in truncated(documents, queries, found, collection, score):
+            size = share * tokens * 384 * 4 / len(documents)
+            print(f"| {name} | {size:.0f} | {value:.4f} | {value - (first or value):+.4f} | |", flush=True)
+            rows.append({"stored": name, "bytes": size, "ndcg@10": value})
     print("\n" + json.dumps({"collection": options.collection, "depth": options.depth, "dense": base, "rows": rows}))
 
 

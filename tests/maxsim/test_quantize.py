@@ -7,7 +7,7 @@ import pytest
 
 from jrank import maxsim
 from jrank.errors import DataError, RerankError
-from jrank.maxsim._quantize import _pack_bits, _unpack_bits
+from jrank.maxsim._residual import pack_bits, unpack_bits
 
 LENGTHS = [7, 0, 70, 30, 1, 64, 150, 12, 0, 5]
 
@@ -45,6 +45,41 @@ def test_int8_is_exact_on_integers(oracle):
     assert found.tolist() == [oracle(query, doc) for doc in docs]
 
 
+def test_a_scale_for_each_token(oracle):
+    """Half a step of the token, no more; and the query stays as it is."""
+    docs = maxsim.quantize(PACKED, 8, scale="token")
+    decoded = docs.unpack()
+    for place, doc in enumerate(DOCS):
+        found = np.asarray(decoded[place])
+        assert (np.abs(found - doc) <= np.abs(doc).max(axis=1, keepdims=True, initial=0) / 253).all()
+    want = [oracle(QUERY, np.asarray(decoded[place])) for place in range(len(DOCS))]
+    np.testing.assert_allclose(score_packed(QUERY, docs), want, atol=1e-5)
+    assert not docs.on_integers
+    assert QUANTIZED[8].on_integers
+
+
+def test_a_code_learnt_elsewhere():
+    """Codes do not depend on what is coded with them, and levels lie near what they stand for."""
+    tokens = np.concatenate(DOCS)
+    code = maxsim.residual_code(tokens, 16)
+    docs = maxsim.quantize(PACKED, 2, code=code)
+    alone = maxsim.quantize(maxsim.pack(DOCS[6:7], group_tokens=64), 2, code=code)
+    assert np.array_equal(alone.unpack()[0], docs.unpack()[6])
+    # A level is the mean of what it stands for, so nothing is gained by moving it.
+    rest = tokens - np.asarray(code.centroids)[np.asarray(code.encode(tokens)[1])]
+    error = np.asarray(code.decode(*code.encode(tokens))) - tokens
+    assert np.abs(error.mean(0)).max() < 0.05 * np.abs(rest).mean()
+    assert (error**2).sum() < 0.15 * (rest**2).sum()
+    for bad, message in (
+        ({"code": maxsim.residual_code(np.ones((3, 5)), 1)}, "5 dimensions"),
+        ({"scale": "row"}, "row"),
+    ):
+        with pytest.raises(RerankError, match=message):
+            maxsim.quantize(PACKED, 2, **bad)
+    with pytest.raises(RerankError, match=r"\[n, d\]"):
+        maxsim.residual_code(np.ones(3))
+
+
 def test_sign():
     doc = np.array([[1.0, -3.0, 2.0, 0.0]], "f")
     decoded = maxsim.quantize(maxsim.pack([doc]), 1).unpack()
@@ -72,9 +107,9 @@ def test_residual_is_better_than_its_centroids():
 @pytest.mark.parametrize("dimensions", [1, 3, 8, 13])
 def test_bits_come_back(bits, dimensions):
     codes = np.random.default_rng(0).integers(0, 1 << bits, size=(5, dimensions)).astype(np.uint8)
-    packed = _pack_bits(jnp.asarray(codes), bits)
+    packed = pack_bits(jnp.asarray(codes), bits)
     assert packed.shape == (5, -(-dimensions * bits // 8))
-    assert np.array_equal(_unpack_bits(packed, bits, dimensions), codes)
+    assert np.array_equal(unpack_bits(packed, bits, dimensions), codes)
 
 
 @pytest.mark.parametrize("bits", [8, 2, 1])

@@ -14,7 +14,7 @@ from jrank import maxsim
 from jrank.errors import DataError, RetrieveError
 from jrank.retrieval import BM25Index, MultiVectorIndex, load_index
 from jrank.retrieval import _multi_vector_shards as shards_module
-from jrank.retrieval._multi_vector_shards import DTYPES, decode, encode
+from jrank.retrieval._multi_vector_codecs import CODECS
 from tests.retrieval.oracles import ranking
 
 D = 8
@@ -167,7 +167,7 @@ def test_cosine_weights_and_one_query():
         index.search(QUERIES, on_empty="raise")
 
 
-@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype != "float16"])
+@pytest.mark.parametrize("dtype", [dtype for dtype in CODECS if dtype != "float16"])
 def test_stored_types_and_files(tmp_path, dtype):
     index = MultiVectorIndex.build(DOCS[:30], IDS[:30], metric="dot", dtype=dtype)
     index.add(DOCS[30:], IDS[30:])
@@ -175,13 +175,20 @@ def test_stored_types_and_files(tmp_path, dtype):
     hits = index.search(QUERIES, 9)
     # The same as packing and quantising everything at once, and as the decoded documents.
     packed = maxsim.pack(DOCS, group_tokens=64, dtype=dtype if "float" in dtype else None)
-    docs = maxsim.quantize(packed, int(dtype.strip("intb"))) if "float" not in dtype else packed
+    docs = packed
+    if "float" not in dtype:
+        docs = maxsim.quantize(packed, int(dtype.strip("intb")), scale="token", code=index._code)
     whole = np.asarray(maxsim.score_packed(QUERIES[0], docs))
     for name, score in zip(hits.ids[0], hits.scores[0], strict=True):
         assert score == pytest.approx(whole[int(name[1:])], rel=1e-5)
     for vectors, doc in zip(index.vectors(IDS[3:]), DOCS[3:], strict=True):
-        assert np.array_equal(vectors, decode(encode(doc, dtype), dtype, D))
+        codec = CODECS[dtype]
+        assert np.array_equal(vectors, codec.decode(codec.encode(doc, index._code), D, index._code))
         assert "float" not in dtype or np.array_equal(vectors, doc)
+    # As candidates the documents are gathered from the shards, and score the same.
+    some = index.search(QUERIES, 9, candidates=[IDS] * len(QUERIES))
+    assert np.array_equal(some.ids, hits.ids)
+    np.testing.assert_allclose(some.scores, hits.scores, rtol=1e-6)
     index.save(tmp_path / "index")
     loaded = load_index(tmp_path / "index")
     assert isinstance(loaded._shards[0].layout.tokens, np.memmap)
@@ -190,6 +197,37 @@ def test_stored_types_and_files(tmp_path, dtype):
         assert np.array_equal(again.ids, hits.ids)
         assert np.array_equal(again.scores, hits.scores)
     assert loaded.nbytes == index.nbytes
+
+
+def test_what_two_bits_mean_is_learnt_once(tmp_path):
+    """Documents without a token teach nothing; later documents change nothing for earlier ones."""
+    index, place = MultiVectorIndex(metric="dot", dtype="2bit"), tmp_path / "index"
+    index.add([np.zeros((0, D))], ["empty"])
+    assert index.search(QUERIES[:1], 1).ids.tolist() == [[None]]
+    index.save(place)
+    index = MultiVectorIndex.load(place)
+    for start in range(0, 40, 20):  # in parts, as long as nothing is searched
+        index.add(DOCS[start : start + 20], IDS[start : start + 20])
+    index.save(place)
+    whole = MultiVectorIndex.build(DOCS[:40], IDS[:40], metric="dot", dtype="2bit")
+    before = index.vectors(IDS[:40])
+    for one, two in zip(before, whole.vectors(IDS[:40]), strict=True):
+        assert np.array_equal(one, two)
+    loaded = MultiVectorIndex.load(place)
+    for other in (index, loaded):
+        other.add([5 * doc for doc in DOCS[40:]], IDS[40:])
+        other.delete(["empty"])
+    assert all(np.array_equal(one, two) for one, two in zip(before, index.vectors(IDS[:40]), strict=True))
+    want = index.search(QUERIES, 9)
+    index.save(place)
+    for other in (loaded, MultiVectorIndex.load(place)):
+        found = other.search(QUERIES, 9)
+        assert np.array_equal(found.ids, want.ids)
+        assert np.array_equal(found.scores, want.scores)
+    assert len(list(place.glob("code-*"))) == 1
+    np.save(next(place.glob("code-*")) / "levels.npy", np.zeros((4, D + 1), "f"))
+    with pytest.raises(RetrieveError, match=r"manifest says"):
+        MultiVectorIndex.load(place)
 
 
 def test_a_save_writes_what_is_new(tmp_path):
@@ -275,6 +313,7 @@ def test_killed_saves(tmp_path):
 def test_spread_over_devices(mesh8):
     index = MultiVectorIndex.build(DOCS, IDS, metric="dot", mesh=mesh8)
     check(index.search(QUERIES, 9), SCORES, IDS, 9)
+    check(index.search(QUERIES, 9, candidates=[IDS] * len(QUERIES)), SCORES, IDS, 9)
     coded = MultiVectorIndex.build(DOCS, IDS, metric="dot", dtype="int8", mesh=mesh8)
     want = MultiVectorIndex.build(DOCS, IDS, metric="dot", dtype="int8").search(QUERIES, 9)
     assert np.array_equal(coded.search(QUERIES, 9).scores, want.scores)
@@ -328,6 +367,10 @@ def test_damaged_files(tmp_path):
         lambda: damage_manifest(place, lambda p: p.update(dimension=9)),
         lambda: damage_manifest(place, lambda p: p.update(dtype="float32")),
         lambda: damage_manifest(place, lambda p: p.pop("metric")),
+        lambda: damage_manifest(place, lambda p: p.update(dtype="2bit")),
+        lambda: damage_manifest(place, lambda p: p.update(dtype=["int8"])),
+        lambda: damage_manifest(place, lambda p: p.update(code="../../etc")),
+        lambda: damage_manifest(place, lambda p: p.update(code="code-0123456789abcdef")),
         lambda: damage_manifest(place, lambda p: p.update(fde={})),
         lambda: shutil.rmtree(next(place.glob("shard-*"))),
         lambda: shutil.rmtree(next(place.glob("table-*"))),
