@@ -60,6 +60,7 @@ ONCE = (
     "tests/soft/test_top_k.py",
     "tests/test_notebooks.py",
     "tests/transforms/test_approx.py",
+    "tests/transforms/test_every_metric.py",
 )
 PURE_MATHS = ("soft", "metrics", "losses", "transforms", "maxsim")
 

@@ -90,6 +90,8 @@ def approx_t12n(
       temperature: T, in the units of the scores; towards 0 the loss tends to the negated metric and its gradient to 0.
         May be traced.
       method: how the ranks are made soft: any method of ``jrank.soft.rank``. The formula above is that of "sigmoid".
+        Ordered pair accuracy, Kendall's tau and the AP correlation rank within groups of labels, which takes one with
+        segments: "sigmoid", "l2", "kl" or "laplace".
       rank_fn: a rank function of your own in place of ``method``; the largest score has rank 1.
 
     Returns:

@@ -30,8 +30,9 @@ def bound_t12n(metric_fn: Fn) -> Fn:
       metric_fn: a metric with ``rank_fn`` and ``cutoff_fn``; also a ``functools.partial`` of one.
 
     Returns:
-      A loss with the arguments of the metric: at least the negated metric, for metrics that fall with every rank.
-      Masked items, and items with score -inf, take no part in ranks and cut-offs.
+      A loss with the arguments of the metric: at least the negated metric, for metrics that fall with every rank. Those
+      are all of ``jrank.metrics`` but ARP, infAP, the AP correlation, and the judged share at a cut-off. Masked items,
+      and items with score -inf, take no part in ranks and cut-offs.
 
     Cost: O(n²) time, O(n) memory.
     References: Wang et al. 2018, "The LambdaLoss framework for ranking metric optimization".
