@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     result.model.save_pretrained(args.out)
     more: dict[str, Any] = {"lists": len(task.train)}
     if args.evaluate:
-        more["evaluation"] = rerank_test(
+        more["evaluation"], more["first stage in mix"] = rerank_test(
             task,
             lambda pairs: result.model.score(pairs, max_length=args.max_length, progress=progress),
             args.evaluate,

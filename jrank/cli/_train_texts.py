@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jrank.runs import Run
 
 SHARES = {"test": 0.4, "validation": 0.1}
+SHARES_OF_FIRST = [share / 10 for share in range(11)]
 
 
 def fraction(text: str) -> float:
@@ -75,7 +76,10 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         "--validation-depth", type=positive, default=20, metavar="N", help="documents of each (default: 20)"
     )
     group.add_argument(
-        "--evaluate", type=positive, metavar="N", help="at the end, rerank the first N of each test query"
+        "--evaluate",
+        type=positive,
+        metavar="N",
+        help="at the end, rerank the first N of each test query, also mixed with the first stage",
     )
 
 
@@ -88,12 +92,14 @@ class Task:
       candidates: what the first stage found, for the queries of all splits.
       train: (query, documents, labels) each.
       validation: the same; empty for none.
+      held_out: the ids of the validation queries.
     """
 
     collection: "Collection"
     candidates: "Run"
     train: list[tuple[str, list[str], list[float]]]
     validation: list[tuple[str, list[str], list[float]]]
+    held_out: list[str]
 
 
 def read_task(args: argparse.Namespace) -> Task:
@@ -158,7 +164,7 @@ def read_task(args: argparse.Namespace) -> Task:
         labels = [float(grades.get(doc, 0)) for doc in docs]
         if max(labels, default=0) >= args.min_grade:
             validation.append((queries[query], [texts[doc] for doc in docs], labels))
-    return Task(collection, candidates, lists, validation)
+    return Task(collection, candidates, lists, validation, held_out)
 
 
 def _split(collection: "Collection", most: int) -> tuple[list[str], list[str]]:
@@ -224,8 +230,8 @@ def _best(scores: Any, depth: int) -> list[str]:
     return sorted(scores, key=lambda doc: -scores[doc])[:depth]
 
 
-def rerank_test(task: Task, score: Any, depth: int) -> dict[str, dict[str, float]]:
-    """Rerank what the first stage found for the test queries, and judge both orders.
+def rerank_test(task: Task, score: Any, depth: int) -> tuple[dict[str, dict[str, float]], float | None]:
+    """Rerank what the first stage found for the test queries, and judge both orders and a mix of the two.
 
     Args:
       task: the task.
@@ -233,28 +239,31 @@ def rerank_test(task: Task, score: Any, depth: int) -> dict[str, dict[str, float
       depth: how many documents of each query are reranked; the others keep their places below.
 
     Returns:
-      For the first stage and for "reranked" the values of NDCG@10, MAP and reciprocal rank.
+      For the first stage, "reranked" and "mixed" the values of NDCG@10, MAP and reciprocal rank; and the share of the
+      first stage in the mix, the one that is best on the validation queries. Without those there is no mix.
     """
     from jrank.evaluation import evaluate
-    from jrank.runs import Run
+    from jrank.fusion import refine
 
     collection = task.collection
-    test = list(collection.splits.get("test", ()))
     texts = dict(zip(collection.doc_ids, collection.documents, strict=True))
-    queries = dict(zip(test, collection.queries_of(test), strict=True))
-    found = {query: _best(task.candidates.get(query, {}), depth) for query in test}
-    pairs = [(queries[query], texts[doc]) for query in test for doc in found[query]]
+    queries = dict(zip(collection.query_ids, collection.queries, strict=True))
+    test = list(collection.splits.get("test", ()))
+    found = {query: _best(task.candidates.get(query, {}), depth) for query in [*test, *task.held_out]}
+    pairs = [(queries[query], texts[doc]) for query in found for doc in found[query]]
     scores = iter(score(pairs).tolist() if pairs else [])
-    rows = {}
-    for query in test:
-        row = {doc: next(scores) for doc in found[query]}
-        low = min(row.values(), default=0.0)
-        rest = [doc for doc in _best(task.candidates.get(query, {}), len(texts)) if doc not in row]
-        rows[query] = row | {doc: low - 1.0 - place for place, doc in enumerate(rest)}
-    first = Run({query: task.candidates.get(query, {}) for query in test})
-    qrels = collection.qrels_of(test)
+    second = {query: {doc: next(scores) for doc in docs} for query, docs in found.items()}
+
+    def judged(chosen: list[str], share: float, metrics: list[str]) -> dict[str, float]:
+        """The values of some queries, with a share of the first stage in the scores; 1 is the first stage alone."""
+        first = {query: task.candidates.get(query, {}) for query in chosen}
+        run = refine(first, {query: second[query] for query in chosen}, alpha=share)
+        return dict(evaluate(collection.qrels_of(chosen), run, metrics))
+
     metrics = ["ndcg@10", "map", "mrr"]
-    return {
-        task.candidates.name or "first stage": dict(evaluate(qrels, first, metrics)),
-        "reranked": dict(evaluate(qrels, Run(rows), metrics)),
-    }
+    rows = {task.candidates.name or "first stage": judged(test, 1.0, metrics), "reranked": judged(test, 0.0, metrics)}
+    if not task.held_out:
+        return rows, None
+    quality = [judged(task.held_out, share, ["ndcg@10"])["ndcg@10"] for share in SHARES_OF_FIRST]
+    share = SHARES_OF_FIRST[quality.index(max(quality))]  # of equal ones the smallest
+    return rows | {"mixed": judged(test, share, metrics)}, share

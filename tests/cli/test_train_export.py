@@ -1,6 +1,7 @@
 """jrank train and jrank export on small files: what is written, what is said, and what wrong calls say."""
 
 import argparse
+import dataclasses
 import json
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import safetensors.numpy
 import tokenizers
 
 from jrank.cli import main
-from jrank.cli._train_texts import read_task
+from jrank.cli._train_texts import read_task, rerank_test
 from jrank.models import CrossEncoder, MLPRanker
 from jrank.retrieval import BM25Index
 from jrank.runs import Run
@@ -86,6 +87,9 @@ def test_a_cross_encoder_learns_what_the_first_stage_cannot_see(trained):
     report = json.loads((trained / "training.json").read_text())
     assert report["evaluation"]["reranked"]["ndcg@10"] > 0.95
     assert report["evaluation"]["bm25"]["ndcg@10"] < 0.8
+    # The first stage knows nothing here, and validation shows it.
+    assert report["first stage in mix"] == 0.0
+    assert report["evaluation"]["mixed"] == report["evaluation"]["reranked"]
     assert report["lists"] == 40
     assert report["steps"] == len(report["history"]["loss"]) == 120
     model = CrossEncoder.from_pretrained(trained)
@@ -136,6 +140,19 @@ def test_without_a_validation_file_some_training_queries_are_held_out(collection
     assert 1 <= len(task.validation) <= 10
     assert not {query for query, _, _ in task.train} & {query for query, _, _ in task.validation}
     assert len(read_task(options(other, validation_queries=0)).train) == 40
+
+
+def test_the_mix_is_the_best_on_the_validation_queries(collection):
+    task = read_task(options(collection, evaluate=4))
+    first = {query: {doc: float(doc == f"{query}d0") for doc in row} for query, row in task.candidates.items()}
+    # The first stage is always right, the second by chance: the mix is the first stage.
+    task = dataclasses.replace(task, candidates=Run(first, name="knows"))
+    rows, share = rerank_test(task, lambda pairs: np.random.default_rng(0).normal(size=len(pairs)), 4)
+    assert share > 0.5
+    assert rows["mixed"]["ndcg@10"] == rows["knows"]["ndcg@10"] == 1.0 > rows["reranked"]["ndcg@10"]
+    rows, share = rerank_test(dataclasses.replace(task, held_out=[]), lambda pairs: np.zeros(len(pairs)), 4)
+    assert share is None
+    assert list(rows) == ["knows", "reranked"]
 
 
 def test_a_teacher_gives_the_labels(collection, tmp_path):
