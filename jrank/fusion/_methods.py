@@ -134,7 +134,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "rankops": {"k": 1, "power": 0.5, "rank_base": 0, "count": False},
     },
     "borda": {"ranx": {"points": "union"}, "rankops": {"points": "list"}},
-    "comb_sum": {"ranx": {"norm": "min_max"}, "weaviate": {"norm": "min_max_one"}},
+    "comb_sum": {
+        "ranx": {"norm": "min_max"},
+        "weaviate": {"norm": "min_max_one"},
+        "opensearch": {"norm": "min_max_floor"},
+        "elasticsearch": {"norm": "min_max_raw"},
+    },
     "dbsf": {"qdrant": {}},
     "standardized": {"rankops": {}},
 }

@@ -45,6 +45,17 @@ def min_max(xp: ModuleType, s: Any, present: Any, ranks: Any, *, constant: Any =
     return _over(xp, _half(s, low), _half(high, low), constant), present
 
 
+def min_max_floor(xp: ModuleType, s: Any, present: Any, ranks: Any) -> tuple[Any, Any]:
+    """Map as ``min_max`` does, with 0.001 for the lowest, so that it counts as found, and 1 where all are equal."""
+    values, _ = min_max(xp, s, present, ranks, constant=1.0)
+    return xp.where(values > 0, values, 0.001), present
+
+
+def min_max_raw(xp: ModuleType, s: Any, present: Any, ranks: Any) -> tuple[Any, Any]:
+    """Map as ``min_max`` does, and leave scores as they are where all are equal."""
+    return min_max(xp, s, present, ranks, constant=s)
+
+
 def min_max_inverted(xp: ModuleType, s: Any, present: Any, ranks: Any, *, constant: Any = 0.0) -> tuple[Any, Any]:
     """Map the lowest score to 1 and the highest to 0, for distances; ``constant`` where all are equal."""
     low, high = _extent(xp, s, present)
@@ -137,6 +148,8 @@ NORMALIZATIONS: dict[str, Norm] = {
     "min_max": min_max,
     "min_max_half": partial(min_max, constant=0.5),
     "min_max_one": partial(min_max, constant=1.0),
+    "min_max_floor": min_max_floor,
+    "min_max_raw": min_max_raw,
     "min_max_inverted": min_max_inverted,
     "max": maximum,
     "sum": total,
@@ -191,9 +204,10 @@ def normalize(
       scores: any real scores; -inf and NaN mean that the run lacks the document.
       where: True where the run holds the document.
       norm: "min_max" (0 to 1), "min_max_half" and "min_max_one" (the same, and 0.5 or 1 where all scores are equal, the
-        latter as Weaviate has it), "min_max_inverted" (for distances), "max", "sum", "zmuv" (mean 0, variance 1),
-        "zmuv_clipped" (the same within -3 to 3), "dbsf" (mean ± 3 deviations to 0 to 1), "rank", "borda", "l2",
-        "sigmoid", "quantile", or None.
+        latter as Weaviate has it), "min_max_floor" and "min_max_raw" (as OpenSearch and Elasticsearch have it: 0.001
+        for the lowest and 1 for equal scores; equal scores as they are), "min_max_inverted" (for distances), "max",
+        "sum", "zmuv" (mean 0, variance 1), "zmuv_clipped" (the same within -3 to 3), "dbsf" (mean ± 3 deviations to 0
+        to 1), "rank", "borda", "l2", "sigmoid", "quantile", or None.
 
     Returns:
       New scores; -inf where the run lacks the document ("borda" gives those a value as well).

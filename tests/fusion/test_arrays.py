@@ -300,6 +300,8 @@ def norm_loop(name, values):
         "min_max": lambda: np.zeros(n) if constant else (x - low) / (high - low),
         "min_max_half": lambda: np.full(n, 0.5) if constant else (x - low) / (high - low),
         "min_max_one": lambda: np.ones(n) if constant else (x - low) / (high - low),
+        "min_max_floor": lambda: np.ones(n) if constant else np.where(x == low, 0.001, (x - low) / (high - low)),
+        "min_max_raw": lambda: x if constant else (x - low) / (high - low),
         "min_max_inverted": lambda: np.zeros(n) if constant else (high - x) / (high - low),
         "max": lambda: x / high if high > 0 else (x / -low if low < 0 else np.zeros(n)),
         "sum": lambda: np.zeros(n) if constant else (x - low) / np.sum(x - low),
