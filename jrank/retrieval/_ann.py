@@ -1,7 +1,6 @@
 """Approximate search over dense vectors, by a graph of the library faiss."""
 
 import os
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,13 +9,13 @@ import numpy as np
 
 from jrank.errors import RetrieveError, require
 from jrank.retrieval._documents import (
-    Documents,
     allowed_documents,
     check_choice,
     check_k,
     check_on_empty,
 )
 from jrank.retrieval._store import damaged, read_index, strings_from_arrays, strings_to_arrays, write_index
+from jrank.retrieval._vector_index import VectorIndex
 from jrank.retrieval._vectors import check_vectors
 from jrank.runs import Hits
 
@@ -26,7 +25,7 @@ __all__ = ["ANNIndex"]
 WASTE = 0.3
 
 
-class ANNIndex:
+class ANNIndex(VectorIndex):
     r"""Search by the similarity of vectors, approximate: a graph of neighbours is walked, most documents are not seen.
 
     The graph is the HNSW of faiss (the extra ``ann``); this class gives it the shape of the other indexes. Vectors are
@@ -59,54 +58,21 @@ class ANNIndex:
     kind: ClassVar[str] = "ann"
 
     def __init__(self, *, metric: str = "cosine", neighbors: int = 32, build_depth: int = 200, search_depth: int = 64):
-        self.metric = check_choice("metric", metric, ("cosine", "dot"))
+        super().__init__(check_choice("metric", metric, ("cosine", "dot")))
         self.neighbors = check_k(neighbors, "neighbors")
         self.build_depth = check_k(build_depth, "build_depth")
         self.search_depth = check_k(search_depth, "search_depth")
         require("faiss", "ann")
-        self._lock = threading.RLock()
-        self._documents = Documents()
         self._vectors = np.zeros((0, 0), np.float32)
         # The id of each vector of the graph, None where it was deleted.
         self._ids: list[Any] = []
         self._places: dict[Any, int] = {}
         self._graph: Any = None
 
-    @classmethod
-    def build(cls, items: Any, ids: Iterable[str] | Iterable[int] | None = None, **params: Any) -> "ANNIndex":
-        """Index vectors.
-
-        Args:
-          items: array of finite numbers, ``[n, d]``.
-          ids: one unique id per vector, all strings or all integers; None counts from 0.
-          **params: the arguments of the class.
-
-        Returns:
-          The index.
-
-        Raises:
-          RetrieveError: a number is not finite, an id comes twice, there are more or fewer ids than vectors.
-        """
-        index = cls(**params)
-        index.add(items, ids)
-        return index
-
-    def __len__(self) -> int:
-        return len(self._documents)
-
-    def __repr__(self) -> str:
-        return f"ANNIndex({len(self)} vectors of {self.dimension} dimensions, {self.metric!r})"
-
     @property
     def dimension(self) -> int:
         """The number of dimensions; 0 before the first vector was added."""
         return self._vectors.shape[1]
-
-    @property
-    def ids(self) -> list[str | int]:
-        """The ids of all vectors, in the order in which they were added."""
-        with self._lock:
-            return [name for name in self._ids if name is not None]
 
     def add(self, items: Any, ids: Iterable[str] | Iterable[int] | None = None) -> None:
         """Add vectors; either all are added, or, after an error, none.

@@ -1,7 +1,6 @@
 """Exact search over dense vectors."""
 
 import os
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,6 +10,7 @@ import numpy as np
 from jrank.errors import RetrieveError, require
 from jrank.retrieval._documents import Documents, allowed_documents, check_choice, check_k, check_on_empty
 from jrank.retrieval._store import damaged, read_index, strings_from_arrays, strings_to_arrays, write_index
+from jrank.retrieval._vector_index import VectorIndex
 from jrank.retrieval._vectors import (
     DTYPES,
     LARGEST,
@@ -50,7 +50,7 @@ class Snapshot:
     ids: np.ndarray
 
 
-class DenseIndex:
+class DenseIndex(VectorIndex):
     r"""Search by the similarity of vectors, exact: every document is compared with every query.
 
     .. math:: s(q, d) = \frac{q \cdot d}{\lVert q \rVert \lVert d \rVert} \quad\text{or}\quad q \cdot d
@@ -82,7 +82,7 @@ class DenseIndex:
     kind: ClassVar[str] = "dense"
 
     def __init__(self, *, metric: str = "cosine", dtype: str = "float32", mesh: Any = None):
-        self.metric = check_choice("metric", metric, METRICS)
+        super().__init__(check_choice("metric", metric, METRICS))
         self.dtype = check_choice("dtype", dtype, DTYPES)
         self.mesh = mesh
         if mesh is not None and len(mesh.axis_names) != 1:
@@ -91,49 +91,16 @@ class DenseIndex:
                 reason="invalid_parameter",
                 hint="make it with jrank.sharding.make_mesh()",
             )
-        self._lock = threading.RLock()
-        self._documents = Documents()
         self._dimension = 0
         # Stored vectors are on the device in the snapshot, those that came after it are here.
         self._parts: list[np.ndarray] = []
         self._snapshot: Snapshot | None = None
         self._stale = True
 
-    @classmethod
-    def build(cls, items: Any, ids: Iterable[str] | Iterable[int] | None = None, **params: Any) -> "DenseIndex":
-        """Index vectors.
-
-        Args:
-          items: array of finite numbers, ``[n, d]``.
-          ids: one unique id per vector, all strings or all integers; None counts from 0.
-          **params: the arguments of the class.
-
-        Returns:
-          The index.
-
-        Raises:
-          RetrieveError: a number is not finite, an id comes twice, there are more or fewer ids than vectors.
-        """
-        index = cls(**params)
-        index.add(items, ids)
-        return index
-
-    def __len__(self) -> int:
-        return len(self._documents)
-
-    def __repr__(self) -> str:
-        return f"DenseIndex({len(self)} vectors of {self.dimension} dimensions, {self.metric!r})"
-
     @property
     def dimension(self) -> int:
         """The number of dimensions; 0 before the first vector was added."""
         return self._dimension
-
-    @property
-    def ids(self) -> list[str | int]:
-        """The ids of all vectors, in the order in which they were added."""
-        with self._lock:
-            return self._documents.alive()
 
     def add(self, items: Any, ids: Iterable[str] | Iterable[int] | None = None) -> None:
         """Add vectors; either all are added, or, after an error, none.
