@@ -74,12 +74,12 @@ def first_stages(collection, folder, depth=100):
     return runs, bm25
 
 
-def title_lists(titles, bm25, first, end, negatives, seed=0):
-    """A title, its own text, and texts that BM25 finds for it; from ``first`` to ``end`` in random order."""
+def title_lists(titles, bm25, count, negatives, seed=0):
+    """A title, its own text, and texts that BM25 finds for the title; some titles at random."""
     from jrank.training import mine_negatives
 
     rng = np.random.default_rng(seed)
-    chosen = [list(titles)[i] for i in rng.permutation(len(titles))[first:end]]
+    chosen = [list(titles)[i] for i in rng.permutation(len(titles))[:count]]
     hits = bm25.search([titles[doc][0] for doc in chosen], 30)
     found = {doc: [h for h in row if h in titles] for doc, row in zip(chosen, hits.ids, strict=True)}
     mined = mine_negatives(found, {doc: {doc: 1} for doc in chosen}, num_negatives=negatives, seed=seed)
@@ -124,12 +124,11 @@ def scores(model, collection, candidates, folder, name):
     return json.loads(place.read_text())
 
 
-# Of the training on titles: which of them, tokens of a pair, negatives, learning rates. Short pairs first: most of what
-# is to be learned, that one text answers another, is learned on them at half the cost.
-PHASES = {
-    "titles-2000": (0, 2000, 64, 4, 1e-4, 1e-3),
-    "titles-3600": (2000, 3600, 96, 3, 1e-4, 1e-4),
-}
+# How many titles, and how they are trained on. Short pairs teach most of what is to be
+# learned, that one text answers another, at half the cost of long ones.
+TITLES = 2000
+TITLE_OPTIONS = {"max_length": 64, "learning_rate": 1e-4, "head_learning_rate": 1e-3}
+QUERY_OPTIONS = {"max_length": 128, "learning_rate": 5e-5, "head_learning_rate": 1e-3}
 
 
 def main():
@@ -151,22 +150,20 @@ def main():
     words, texts = texts_of(collection)
     runs, bm25 = first_stages(collection, folder)
     model = CrossEncoder.from_pretrained(num_labels=1)
-    for name, (first, end, tokens, negatives, rate, head_rate) in PHASES.items():
-        lists = title_lists(read_titles(path), bm25, first, end, negatives)
-        rates = {"learning_rate": rate, "head_learning_rate": head_rate}
-        model = train(model, lists, folder, name, max_length=tokens, **rates)
+    lists = title_lists(read_titles(path), bm25, TITLES, negatives=4)
+    model = train(model, lists, folder, f"titles-{TITLES}", **TITLE_OPTIONS)
     folds = [[], []]
     for query in collection.qrels:
         folds[zlib.crc32(words[query].encode()) % 2].append(query)
     found = {}
     for number, held_out in enumerate(folds):
         others = {query: runs["RRF"][query] for query in folds[1 - number]}
-        mined = mine_negatives(others, collection.qrels, num_negatives=4, max_positives=1, depth=args.depth)
+        mined = mine_negatives(others, collection.qrels, num_negatives=3, max_positives=1, depth=args.depth)
         lists = [(words[query], [texts[doc] for doc in docs], labels) for query, (docs, labels) in mined.items()]
-        name = f"fold-{number}-epochs-{args.epochs}"
-        tuned = train(model, lists, folder, name, max_length=128, learning_rate=5e-5, epochs=args.epochs)
+        name = f"{TITLES}-{args.epochs}-fold-{number}-of-2"
+        tuned = train(model, lists, folder, name, epochs=args.epochs, **QUERY_OPTIONS)
         candidates = {query: list(runs["RRF"][query])[: args.depth] for query in held_out}
-        found |= scores(tuned, collection, candidates, folder, f"{name}-scores")
+        found |= scores(tuned, collection, candidates, folder, f"{name}-fine-tuned")
 
     def mixed(queries, share):
         first = {query: runs["RRF"][query] for query in queries}
