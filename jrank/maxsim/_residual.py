@@ -127,7 +127,7 @@ def _encode(code: ResidualCode, blocks: Array) -> tuple[Array, Array]:
         tokens = tokens.astype(jnp.float32)
         near = _nearest(tokens, centroids)
         rest = tokens - centroids[near]
-        level = sum((rest > border[None]).astype(jnp.uint8) for border in borders)
+        level = jnp.sum(rest[None] > borders[:, None], axis=0, dtype=jnp.uint8)
         return pack_bits(level, 2), near.astype(jnp.uint16)
 
     return lax.map(one, blocks)

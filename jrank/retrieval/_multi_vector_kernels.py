@@ -111,7 +111,7 @@ def taken(docs: PackedDocs | QuantizedDocs, tiles: Any, segments: Any) -> Any:
     if layout is docs and isinstance(tokens, jax.Array) and tokens.dtype == jnp.uint16:
         tokens = lax.bitcast_convert_type(tokens.astype(jnp.uint32) << 16, jnp.float32)
     packed = PackedDocs(tokens, segments, slots, blank, blank, max_docs=count, span=1)
-    if layout is docs:
+    if isinstance(docs, PackedDocs):
         return packed
     beside = {name: rows(getattr(docs, name)) for name in ("scale", "nearest") if getattr(docs, name) is not None}
     return dataclasses.replace(docs, codes=packed, **beside)
