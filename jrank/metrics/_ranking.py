@@ -23,6 +23,7 @@ from jrank.metrics._lists import (
     scatter_last,
     segment_slots,
 )
+from jrank.metrics._top import top_items
 from jrank.types import Array, ArrayLike
 
 __all__ = [
@@ -291,9 +292,8 @@ def rank_items(
     if rank_fn is not ranks or cutoff_fn is not cutoff:
         return _custom(scores, retrieved, lists, segments, topn, key, rank_fn, cutoff_fn, counts)
     if topn is not None and topn < lists.size and lists.slot is None and key is None and ties == "stable":
-        best = jnp.where(retrieved, scores, jnp.asarray(-jnp.inf, scores.dtype))
-        best = jnp.where(best == 0, jnp.zeros_like(best), best)  # top_k would rank -0 below 0
-        values, order = lax.top_k(lax.stop_gradient(best), topn)
+        masks = () if lists.where is None else (lists.where,)
+        values, order = top_items((lax.stop_gradient(scores), *masks), _retrieved_score, topn)
         place = iota_like(order).astype(scores.dtype) + 1
         kept = (values > -jnp.inf).astype(scores.dtype)
         return Ranking(lists.take(order), place, kept, kept, order)
@@ -303,6 +303,14 @@ def rank_items(
     kept = seen if topn is None else seen & (place <= topn)
     groups = TieGroups.of(score_key, slot) if ties == "average" and lists.size else None
     return Ranking(lists.take(order), place, kept.astype(scores.dtype), seen.astype(scores.dtype), order, groups)
+
+
+def _retrieved_score(scores: Array, *where: Array) -> Array:
+    """The scores of retrieved items, -inf for others."""
+    found = scores > -jnp.inf
+    found = found & where[0] if where else found
+    best = jnp.where(found, scores, jnp.asarray(-jnp.inf, scores.dtype))
+    return jnp.where(best == 0, jnp.zeros_like(best), best)  # top_k would rank -0 below 0
 
 
 def _custom(

@@ -339,3 +339,23 @@ def test_published_letor_values(data_dir):
         for k, want in row.items():
             got = M.ndcg_metric(scores, labels, segments=query, topn=k, discount_fn=discount_fn)
             assert round(float(got), 4) == want
+
+
+@pytest.mark.parametrize("n", [96, 101])
+def test_first_items_of_long_lists(n):
+    from jrank.metrics._ranking import _retrieved_score
+    from jrank.metrics._top import _grouped
+
+    rng = np.random.default_rng(n)
+    few = rng.integers(-1, 3, (6, n)).astype(np.float32)
+    many = rng.normal(size=(6, n)).astype(np.float32)
+    where = rng.random((6, n)) < 0.6
+    where[5] = False
+    run = jax.jit(lambda s, w: _grouped((s, w), _retrieved_score, 3))
+    for scores in (few, many, np.where(rng.random((6, n)) < 0.9, np.nan, many), np.where(few == 0, -0.0, few)):
+        value, place = map(np.asarray, run(scores, where))
+        clean = np.where(where & ~np.isnan(scores), scores, -np.inf)
+        order = np.argsort(-clean, axis=-1, kind="stable")[:, :3]
+        np.testing.assert_array_equal(value, np.take_along_axis(clean, order, -1))
+        real = np.isfinite(value)
+        np.testing.assert_array_equal(place[real], order[real])
