@@ -149,7 +149,7 @@ def patch_boxes(
       Left, top, right, bottom of each; 0 for indices outside of the grid, such as -1.
 
     Raises:
-      RerankError: the grid has no patch.
+      RerankError: the grid has no patch, or the image no size.
 
     >>> patch_boxes(jnp.array([5]), (2, 4), (100, 200)).tolist()
     [[50.0, 50.0, 100.0, 100.0]]
@@ -157,6 +157,8 @@ def patch_boxes(
     rows, columns = grid
     if rows < 1 or columns < 1:
         raise RerankError(f"grid is {grid}, expected at least one row and one column", reason="invalid_parameter")
+    if not (size[0] > 0 and size[1] > 0):
+        raise RerankError(f"size is {size}, expected a height and a width in pixels", reason="invalid_parameter")
     patches = as_array(patches, "patches")
     row, column = patches // columns, patches % columns
     height, width = (as_floating(x, "size") for x in (size[0] / rows, size[1] / columns))

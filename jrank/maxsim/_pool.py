@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Real
 from scipy.cluster.hierarchy import linkage
+from scipy.spatial.distance import pdist
 
 from jrank.errors import RerankError
 from jrank.maxsim._pack import unit_rows
@@ -43,7 +44,8 @@ def pool(
       first token of each cluster; nothing where there is nothing.
 
     Raises:
-      RerankError: the factor is below 1, the method is unknown, or ``tokens`` is not a matrix.
+      RerankError: the factor is below 1, the method is unknown, or ``tokens`` is not a matrix of finite
+        numbers.
       TypeError: ``tokens`` is traced.
 
     Cost: :math:`O(t^2 d)` for "hierarchical", :math:`O(t^3)` for "greedy", :math:`O(t d)` for "sequential".
@@ -68,6 +70,8 @@ def pool(
     array = np.asarray(tokens)
     if array.ndim != 2:
         raise RerankError(f"tokens have shape {array.shape}, expected [t, d]", reason="dimension_mismatch")
+    if not np.isfinite(array.astype(np.float32)).all():
+        raise RerankError("tokens hold a number that is not finite", reason="invalid_parameter")
     kind = array.dtype if jnp.issubdtype(array.dtype, jnp.floating) else np.dtype(np.float32)
     wide = array.astype(np.float64 if kind == np.float64 else np.float32)
     head, rest = wide[:protected], wide[protected:]
@@ -99,7 +103,7 @@ def _sequential(tokens: np.ndarray, number: int, factor: int) -> np.ndarray:
 def _hierarchical(tokens: np.ndarray, number: int, factor: int) -> np.ndarray:
     del factor
     n = len(tokens)
-    merges = linkage(unit_rows(tokens).astype(np.float64), method="ward")[: n - number, :2].astype(int)
+    merges = linkage(pdist(unit_rows(tokens).astype(np.float64)), method="ward")[: n - number, :2].astype(int)
     # The first merges, replayed: cutting at a height would give another number of clusters where heights tie.
     parent = np.arange(2 * n - 1)
     for step, (left, right) in enumerate(merges):

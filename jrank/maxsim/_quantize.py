@@ -161,6 +161,8 @@ def quantize(
     >>> [round(score, 2) for score in score_packed(jnp.array([[1.0, 0.5]]), quantize(packed, 8)).tolist()]
     [1.0, -1.5]
     """
+    if not isinstance(packed, PackedDocs):
+        raise TypeError(f"packed must be packed documents, got a {type(packed).__name__}; write pack(docs)")
     if bits not in _DECODERS:
         raise RerankError(f"bits is {bits}, expected 8, 2 or 1", reason="invalid_parameter")
     if scale not in SCALES:

@@ -127,10 +127,14 @@ def _encode(code: ResidualCode, blocks: Array) -> tuple[Array, Array]:
         tokens = tokens.astype(jnp.float32)
         near = _nearest(tokens, centroids)
         rest = tokens - centroids[near]
-        level = jnp.sum(rest[None] > borders[:, None], axis=0, dtype=jnp.uint8)
-        return pack_bits(level, 2), near.astype(jnp.uint16)
+        return pack_bits(_level(rest, borders), 2), near.astype(jnp.uint16)
 
     return lax.map(one, blocks)
+
+
+def _level(rest: Array, borders: Array) -> Array:
+    low, middle, high = ((rest > borders[place][None]).astype(jnp.uint8) for place in range(3))
+    return low + middle + high
 
 
 def _nearest(tokens: Array, centroids: Array) -> Array:
@@ -170,7 +174,7 @@ def _levels(rest: Array, borders: Array) -> tuple[Array, Array]:
     """Four levels in each dimension: means between borders, borders midway between means, again and again."""
 
     def means(borders: Array, before: Array) -> Array:
-        level = sum((rest > border[None]).astype(jnp.int32) for border in borders)
+        level = _level(rest, borders)
         found = []
         for value in range(4):
             here = level == value

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ def save_arrays(directory: str | os.PathLike, kind: str, arrays: dict[str, Any],
       directory: where to; an existing directory is replaced.
       kind: what this is.
       arrays: the arrays by name; None is left out.
-      static: figures and words.
+      static: figures, all integers.
 
     Raises:
       DataError: the directory cannot be written.
@@ -65,20 +66,23 @@ def load_arrays(
     listed, figures = manifest.get("arrays"), manifest.get("static")
     if not isinstance(listed, dict) or not isinstance(figures, dict) or set(figures) != static or set(listed) - arrays:
         raise DataError(f"{directory / 'manifest.json'} does not describe {kind}", reason="malformed")
+    if not all(type(figure) is int for figure in figures.values()):
+        raise DataError(f"{directory / 'manifest.json'} has figures that are no integers", reason="malformed")
     return {name: _array(directory / f"{name}.npy", listed[name], mmap=mmap) for name in listed} | figures
 
 
 def _array(path: Path, expected: Any, *, mmap: bool) -> np.ndarray:
     try:
-        value = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        # Mapped first: a file that is shorter than it says is refused before memory is asked for.
+        value = np.load(path, mmap_mode="r", allow_pickle=False)
         dtype, shape = jnp.dtype(expected["dtype"]), expected["shape"]
     except FileNotFoundError:
         hint = "the directory is incomplete"
         raise DataError(f"there is no file {path}", reason="not_found", hint=hint) from None
-    except (ValueError, TypeError, KeyError, EOFError, OSError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, EOFError, OSError, SyntaxError, TokenError) as error:
         raise DataError(f"{path} cannot be read: {error}", reason="malformed") from None
     if list(value.shape) != shape or value.dtype != np.dtype(STORED_AS.get(expected["dtype"], dtype)):
         raise DataError(
             f"{path} holds {value.dtype}{list(value.shape)}, the manifest says {expected}", reason="malformed"
         )
-    return value.view(dtype)
+    return (value if mmap else np.array(value)).view(dtype)

@@ -112,7 +112,11 @@ def write_late_interaction(projection: Projection | None, rules: MultiVectorRule
     values = rules.to_dict()
     modules = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
     contents = {
-        RULES: json_bytes({theirs: values[ours] for ours, theirs in NAMES.items()} | {"similarity_fn_name": "MaxSim"})
+        # The type under which sentence-transformers, from version 6 on, knows what PyLate wrote.
+        RULES: json_bytes(
+            {theirs: values[ours] for ours, theirs in NAMES.items()}
+            | {"similarity_fn_name": "MaxSim", "model_type": "ColBERT"}
+        )
     }
     if projection is not None:
         kernel, bias = projection

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -41,8 +41,8 @@ class MultiVectorIndex:
         these stay in float32.
       fde: whether to keep fixed-dimensional encodings too, for ``search(candidates=n)``: True, or the options of
         ``jrank.maxsim.fde`` and the ``dtype`` in which a ``DenseIndex`` keeps the encodings.
-      mesh: a mesh of devices with one axis, over which each shard is spread (``jrank.sharding.make_mesh()``); None
-        uses one device.
+      mesh: a mesh of devices with one axis, over which each shard is spread (``jrank.sharding.make_mesh()``), not
+        with "2bit"; None uses one device.
 
     Raises:
       RetrieveError: a parameter is not one of these.
@@ -75,13 +75,23 @@ class MultiVectorIndex:
     ):
         self.metric = check_choice("metric", metric, METRICS)
         self.dtype = check_choice("dtype", dtype, tuple(CODECS))
+        if not (fde is None or isinstance(fde, (bool, Mapping))):
+            raise TypeError(f"fde must be True or a dictionary of options, got {fde!r}")
         self.fde = None if fde is None or fde is False else dict({} if fde is True else fde)
         self.mesh = mesh
+        if not (mesh is None or hasattr(mesh, "axis_names")):
+            raise TypeError(f"mesh must be a mesh of devices, got {mesh!r}; see jrank.sharding.make_mesh()")
         if mesh is not None and len(mesh.axis_names) != 1:
             raise RetrieveError(
                 f"the mesh has the axes {mesh.axis_names}, one was expected",
                 reason="invalid_parameter",
                 hint="make it with jrank.sharding.make_mesh()",
+            )
+        if mesh is not None and CODECS[self.dtype].learns:
+            raise RetrieveError(
+                f"{self.dtype} cannot be spread over devices",
+                reason="invalid_parameter",
+                hint="use int8 or 1bit, or one device",
             )
         self._lock = threading.RLock()
         self._documents = Documents()
@@ -318,6 +328,11 @@ class MultiVectorIndex:
                 f"there are candidates for {len(lists)} queries, expected {len(queries)}", reason="invalid_parameter"
             )
         known = snapshot.row_of
+        for place, names in enumerate(lists):
+            ids = isinstance(names, Iterable) and not isinstance(names, (str, bytes))
+            lists[place] = list(names) if ids else []
+            if not ids or not all(isinstance(name, Hashable) for name in lists[place]):
+                raise TypeError(f"candidates[{place}] must be a list of ids, got {names!r:.80}")
         return [np.array([known[name] for name in names if name in known], np.int64) for names in lists]
 
     # The inside ------------------------------------------------------------------------------------------------------

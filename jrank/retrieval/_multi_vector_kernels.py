@@ -108,7 +108,7 @@ def taken(docs: PackedDocs | QuantizedDocs, tiles: Any, segments: Any) -> Any:
     slots = np.arange(groups * count, dtype=np.int32)
     blank = np.zeros_like(slots)
     tokens = rows(layout.tokens)
-    if layout is docs and isinstance(tokens, jax.Array) and tokens.dtype == jnp.uint16:
+    if isinstance(docs, PackedDocs) and isinstance(tokens, jax.Array) and tokens.dtype == jnp.uint16:
         tokens = lax.bitcast_convert_type(tokens.astype(jnp.uint32) << 16, jnp.float32)
     packed = PackedDocs(tokens, segments, slots, blank, blank, max_docs=count, span=1)
     if isinstance(docs, PackedDocs):

@@ -80,6 +80,7 @@ def test_bad_input(unchecked):
         lambda: maxsim.snippet(jnp.ones(3), -1),
         lambda: maxsim.snippet(jnp.ones(3), 1, 0),
         lambda: maxsim.patch_boxes(jnp.ones(3, int), (0, 3), (2, 2)),
+        lambda: maxsim.patch_boxes(jnp.ones(3, int), (3, 3), (-2, 2)),
         lambda: maxsim.idf_weights(jnp.ones(3), jnp.ones(3)),
         lambda: maxsim.bm25_weights(jnp.ones(3), jnp.ones(2), 10),
     ):

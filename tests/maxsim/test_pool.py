@@ -93,5 +93,7 @@ def test_bad_input(unchecked):
         maxsim.pool(doc, 2, protected=-1)
     with pytest.raises(RerankError, match=r"expected \[t, d\]"):
         maxsim.pool(doc[None], 2)
+    with pytest.raises(RerankError, match="not finite"):
+        maxsim.pool(np.where(doc > 0, np.nan, doc), 2)
     with pytest.raises(TypeError, match="outside of jit"):
         jax.jit(lambda x: maxsim.pool(x, 2))(doc)

@@ -169,6 +169,8 @@ def test_lowers_everywhere(platform, bits):
 
 
 def test_bad_input(unchecked):
+    with pytest.raises(TypeError, match="pack"):
+        maxsim.quantize(np.ones((3, 2)), 8)
     with pytest.raises(RerankError, match="bits is 4"):
         maxsim.quantize(PACKED, 4)
     with pytest.raises(RerankError, match="centroids is 0"):

@@ -81,6 +81,7 @@ def test_vectors_are_those_of_pylate(tmp_path, expected, case):
     assert model.source.new == ()
     check(model, expected, case)
     model.save_pretrained(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved" / "config_sentence_transformers.json").read_text())["model_type"] == "ColBERT"
     again = models.MultiVectorEncoder.from_pretrained(tmp_path / "saved")
     assert again.rules == model.rules
     check(again, expected, case)

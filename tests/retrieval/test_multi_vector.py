@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
 
 import numpy as np
 import pytest
@@ -310,13 +311,42 @@ def test_killed_saves(tmp_path):
         index.save(place)
 
 
+def test_searching_while_documents_are_added():
+    """Every result is that of the index at one moment between the call and its return."""
+    index, faults = MultiVectorIndex.build(DOCS[:20], IDS[:20], metric="dot"), []
+    index.search(QUERIES[:1], 5)
+
+    def adding():
+        try:
+            for place in range(20, len(DOCS)):
+                index.add([DOCS[place]], [IDS[place]])
+                index.search(QUERIES[1:2], 1)
+        except Exception as error:  # seen by the other thread
+            faults.append(error)
+
+    worker, rounds = threading.Thread(target=adding), 0
+    worker.start()
+    while worker.is_alive() or not rounds:
+        low = len(index)
+        found = index.search(QUERIES[:1], 5).ids[0].tolist()
+        states = [ranking(SCORES[0, :n], 5, SCORES[0, :n] > -np.inf)[0] for n in range(low, len(index) + 1)]
+        assert found in [[IDS[column] for column in state] for state in states]
+        rounds += 1
+    worker.join()
+    assert not faults
+    check(index.search(QUERIES, 9), SCORES, IDS, 9)
+
+
 def test_spread_over_devices(mesh8):
     index = MultiVectorIndex.build(DOCS, IDS, metric="dot", mesh=mesh8)
     check(index.search(QUERIES, 9), SCORES, IDS, 9)
     check(index.search(QUERIES, 9, candidates=[IDS] * len(QUERIES)), SCORES, IDS, 9)
-    coded = MultiVectorIndex.build(DOCS, IDS, metric="dot", dtype="int8", mesh=mesh8)
-    want = MultiVectorIndex.build(DOCS, IDS, metric="dot", dtype="int8").search(QUERIES, 9)
-    assert np.array_equal(coded.search(QUERIES, 9).scores, want.scores)
+    with pytest.raises(RetrieveError, match="2bit cannot be spread"):
+        MultiVectorIndex(dtype="2bit", mesh=mesh8)
+    for dtype in ("int8", "1bit"):
+        coded = MultiVectorIndex.build(DOCS, IDS, metric="dot", dtype=dtype, mesh=mesh8)
+        want = MultiVectorIndex.build(DOCS, IDS, metric="dot", dtype=dtype).search(QUERIES, 9)
+        np.testing.assert_allclose(coded.search(QUERIES, 9).scores, want.scores, rtol=1e-6)
 
 
 def test_bad_input(tmp_path, whole):
@@ -337,6 +367,12 @@ def test_bad_input(tmp_path, whole):
     for call in (lambda: index.add("text"), lambda: index.add([[[1.0]]]), lambda: index.delete("0")):
         with pytest.raises(TypeError):
             call()
+    for options in ({"fde": "yes"}, {"mesh": 3}):
+        with pytest.raises(TypeError, match=next(iter(options))):
+            MultiVectorIndex(**options)
+    for some in ([3], ["0"], [[[1]]]):
+        with pytest.raises(TypeError, match=r"candidates\[0\] must be a list of ids"):
+            index.search(DOCS[:1], candidates=some)
     for options in ({"metric": "l2"}, {"dtype": "int4"}):
         with pytest.raises(RetrieveError, match="unknown"):
             MultiVectorIndex(**options)
@@ -359,6 +395,23 @@ def damage_manifest(place, change):
     (place / "manifest.json").write_text(json.dumps(manifest))
 
 
+def damage_shard(place, change):
+    file = next(place.glob("shard-*/manifest.json"))
+    manifest = json.loads(file.read_text())
+    change(manifest)
+    file.write_text(json.dumps(manifest))
+
+
+def declare(place, shape):
+    """A header and a manifest that agree on a shape that the file does not have."""
+    file = next(place.glob("shard-*/tokens.npy"))
+    data = file.read_bytes()
+    with file.open("wb") as out:
+        np.lib.format.write_array_header_1_0(out, {"descr": "|i1", "fortran_order": False, "shape": shape})
+        out.write(data[-64:])
+    damage_shard(place, lambda m: m["arrays"]["tokens"].update(shape=list(shape)))
+
+
 def test_damaged_files(tmp_path):
     index, place = MultiVectorIndex.build(DOCS[:9], IDS[:9], metric="dot", dtype="int8"), tmp_path / "index"
     faults = [
@@ -372,6 +425,15 @@ def test_damaged_files(tmp_path):
         lambda: damage_manifest(place, lambda p: p.update(code="../../etc")),
         lambda: damage_manifest(place, lambda p: p.update(code="code-0123456789abcdef")),
         lambda: damage_manifest(place, lambda p: p.update(fde={})),
+        lambda: damage_shard(place, lambda m: m["static"].update(max_docs=1 << 40)),
+        lambda: damage_shard(place, lambda m: m["static"].update(max_docs="4")),
+        lambda: damage_shard(place, lambda m: m["static"].update(span=10**9)),
+        lambda: damage_shard(place, lambda m: m["static"].update(bits=7)),
+        lambda: damage_shard(place, lambda m: m["arrays"].update({"../../x": m["arrays"].pop("tokens")})),
+        lambda: declare(place, (1 << 40, 64, 8)),
+        lambda: np.save(next(place.glob("shard-*/segments.npy")), np.full((4, 16), -5, np.int32)),
+        lambda: os.truncate(next(place.glob("shard-*/tokens.npy")), 200),
+        lambda: os.truncate(next(place.glob("shard-*/tokens.npy")), 90),
         lambda: shutil.rmtree(next(place.glob("shard-*"))),
         lambda: shutil.rmtree(next(place.glob("table-*"))),
         lambda: next(place.glob("shard-*/starts.npy")).unlink(),
@@ -382,8 +444,9 @@ def test_damaged_files(tmp_path):
         index._shards = [shards_module.Shard(shard.docs, shard.count) for shard in index._shards]
         index.save(place)
         fault()
-        with pytest.raises(RetrieveError) as caught:
-            MultiVectorIndex.load(place)
-        assert caught.value.reason == "invalid_index_file"
+        for mmap in (True, False):
+            with pytest.raises(RetrieveError) as caught:
+                MultiVectorIndex.load(place, mmap=mmap)
+            assert caught.value.reason == "invalid_index_file"
     with pytest.raises(RetrieveError, match="there is no index"):
         MultiVectorIndex.load(tmp_path / "nothing")
