@@ -17,12 +17,14 @@ from jrank.arrays import accumulator_dtype, map_blocks, masked_logsumexp, neutra
 from jrank.sharding import common_variance
 from jrank.types import Array
 
-__all__ = ["best", "best_index", "block_size", "index_dtype", "picked", "soft_best"]
+__all__ = ["best", "best_index", "block_size", "fitting", "index_dtype", "picked", "soft_best"]
 
 # Query rows that are scored at a time: they bound the memory of a block from one side, the documents from the other.
 MAX_ROWS = 4096
 # Bytes of a block of scores. On CPU it stays in the cache, with work enough for all threads; accelerators need more.
-BLOCK_BYTES = {"one core": 1 << 19, "cores": 1 << 20, "accelerator": 1 << 26}
+BLOCK_BYTES = {"one core": 1 << 18, "cores": 3 << 17, "accelerator": 1 << 26}
+# Document tokens of a block at least: with fewer the threads wait for each other, however many the query tokens are.
+BLOCK_TOKENS = {"one core": 1, "cores": 512, "accelerator": 1}
 # Bytes of the document tokens that a block of the backward pass gathers.
 PICKED_BYTES = 1 << 19
 
@@ -40,6 +42,17 @@ def machine() -> str:
 
 def block_size(rows: int, tokens: int, bits: int) -> int:
     """Return how many documents make a block.
+
+    Args:
+      rows: query tokens.
+      tokens: tokens of one document.
+      bits: bits of one score.
+    """
+    return max(fitting(rows, tokens, bits), -(-BLOCK_TOKENS[machine()] // max(1, tokens)))
+
+
+def fitting(rows: int, tokens: int, bits: int) -> int:
+    """Return of how many documents the scores fit into the memory of a block, at least 1.
 
     Args:
       rows: query tokens.
@@ -121,11 +134,12 @@ def _best_index(rows: Array, docs: Array, where: Array | None, block: int, deter
 
 def _scan(rows: Array, docs: Array, where: Array | None, block: int, *, index: bool) -> tuple[Array, ...]:
     n = docs.shape[0]
-    block = min(block, n)
+    # Blocks of about one size: the last reaches back over the one before it, so nothing is padded or copied whole, and
+    # little is computed twice.
+    block = -(-n // -(-n // block))
     score = functools.partial(_block, rows, index=index)
     if block == n:
         return score(docs, where)
-    # The last block reaches back over the one before it, so nothing is padded or copied whole.
     starts = jnp.minimum(jnp.arange(-(-n // block)) * block, n - block)
 
     def one(start: Array) -> tuple[Array, ...]:

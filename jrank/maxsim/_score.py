@@ -9,7 +9,7 @@ from jaxtyping import Float, Real, Shaped
 
 from jrank.arrays import map_blocks, neutralise
 from jrank.errors import RerankError
-from jrank.maxsim._core import best, block_size, soft_best
+from jrank.maxsim._core import best, fitting, soft_best
 from jrank.maxsim._inputs import as_temperature, embeddings, mask
 from jrank.maxsim._pallas import best_pallas
 from jrank.maxsim._total import Reduction, as_weights, check_reduction, total, unit
@@ -263,7 +263,7 @@ def _pairs(how: _How) -> Callable[..., Array]:
     def fn(queries: Array, docs: Array, *rest: Array | None) -> Array:
         b, q, _ = queries.shape
         _, k, t, _ = docs.shape
-        block = min(b, block_size(q * k, t, 8 * queries.dtype.itemsize))
+        block = min(b, fitting(q * k, t, 8 * queries.dtype.itemsize))
         # A divisor of the batch leaves no remainder, and so copies nothing.
         block = next((size for size in range(block, 0, -1) if b % size == 0), 1)
         given = [x is not None for x in rest]

@@ -69,6 +69,26 @@ def test_kernel_of_pairs_and_leading_axes():
     assert np.array_equal(maxsim.score(QUERIES, docs, backend="pallas"), found)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_kernel_takes_the_options(dtype):
+    keep = np.random.default_rng(5).random((3, 5)) < 0.7
+    weights = np.random.default_rng(6).random((3, 5)).astype("f")
+    queries = jnp.asarray(np.where(keep[..., None], QUERIES, np.nan), dtype)
+    docs = jnp.asarray(np.where(WHERE[..., None], DOCS, np.inf), dtype)
+
+    def run(backend):
+        options = {"query_where": keep, "weights": weights, "normalize": True, "reduction": "mean", "backend": backend}
+        return jax.jit(lambda q, d: both(q, d, WHERE, **options))(queries, docs)
+
+    for found, want in zip(run("pallas"), run("xla"), strict=True):
+        assert found.dtype == want.dtype
+        assert np.all(np.isfinite(found))
+        # Cosines may tie but for rounding: the kernels and XLA add them up in the same type.
+        np.testing.assert_allclose(
+            *(np.asarray(x, "f") for x in (found, want)), atol=1e-6 if dtype == "float32" else 8e-3
+        )
+
+
 def test_kernel_has_no_forward_mode(unchecked):
     with pytest.raises(TypeError, match="custom_vjp"):
         jax.jvp(lambda q: maxsim.score_matrix(q, DOCS, backend="pallas"), (QUERIES,), (QUERIES,))

@@ -110,12 +110,19 @@ def test_blocks_do_not_change_a_bit(monkeypatch, block):
         assert np.array_equal(got, expected)
 
 
+def test_little_is_computed_twice(monkeypatch):
+    monkeypatch.setattr(_core, "block_size", lambda *_: 6)
+    program = str(jax.make_jaxpr(lambda docs: maxsim.score(integers(0, 4, 8), docs))(integers(1, 7, 6, 8)))
+    assert "slice_sizes=(4, 6, 8)" in program  # two blocks of 4 documents, not two of 6
+
+
 @pytest.mark.parametrize("kind", ["one core", "cores", "accelerator"])
 def test_every_machine_gets_the_same(monkeypatch, kind):
     query, docs = integers(0, 4, 8), integers(1, 9, 6, 8)
     want = maxsim.score(query, docs)
     monkeypatch.setattr(_core, "machine", lambda: kind)
     monkeypatch.setattr(_core, "BLOCK_BYTES", dict.fromkeys(_core.BLOCK_BYTES, 300))
+    monkeypatch.setattr(_core, "BLOCK_TOKENS", dict.fromkeys(_core.BLOCK_TOKENS, 12))
     assert np.array_equal(maxsim.score(query, docs), want)
 
 
@@ -147,7 +154,7 @@ def test_pairs_are_rows_of_score():
 def test_pairs_in_blocks(monkeypatch):
     queries, docs = integers(0, 6, 4, 8), integers(1, 6, 3, 5, 8)
     want = maxsim.score_pairs(queries, docs)
-    monkeypatch.setattr("jrank.maxsim._score.block_size", lambda *_: 4)
+    monkeypatch.setattr("jrank.maxsim._score.fitting", lambda *_: 4)
     assert np.array_equal(maxsim.score_pairs(queries, docs), want)
     assert "scan" in str(jax.make_jaxpr(lambda *args: maxsim.score_pairs(*args))(queries, docs))
 
