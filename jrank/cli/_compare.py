@@ -11,7 +11,7 @@ intervals.
 import argparse
 import sys
 
-from jrank.cli._tables import TABLES, add_metric_options, metrics_of, read_runs, read_table, save_figure
+from jrank.cli._tables import TABLES, add_metric_options, metrics_of, read_judgments, read_runs, save_figure
 
 # Differences are drawn for so many pairs at most.
 PANELS = 6
@@ -41,9 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare and print."""
     from jrank.evaluation import compare
-    from jrank.runs import Qrels
 
-    qrels, runs = read_table(Qrels, args.qrels), read_runs(args.runs)
+    qrels, runs = read_judgments(args.qrels, metrics_of(args)), read_runs(args.runs)
     comparison = compare(
         qrels,
         runs,
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         if count:
             sys.stderr.write(f"{name} lacks {count} of the judged queries: each counts 0\n")
     if args.plot:
-        save_figure(_figure(qrels, runs, comparison), args.plot)
+        save_figure(_figure(getattr(qrels, "merged", qrels), runs, comparison), args.plot)
     return 0
 
 

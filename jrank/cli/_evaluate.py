@@ -4,13 +4,15 @@
   jrank evaluate qrels.tsv run.json.gz --per-query --format tsv
 
 Files are TREC, BEIR (.tsv), .csv, .json or .parquet, each with .gz or without; - is standard input. The mean goes over
-all queries of the judgments; a line below the table says over how many. --list names all metrics.
+all queries of the judgments; a line below the table says over how many. --list names all metrics. For those of
+subtopics (alpha-ndcg@10) and judges a line of the judgments is "query group document grade", for those of preferences
+"query judge order document level".
 """
 
 import argparse
 import sys
 
-from jrank.cli._tables import TABLES, add_metric_options, metrics_of, read_table, save_figure
+from jrank.cli._tables import TABLES, add_metric_options, metrics_of, read_judgments, read_table, save_figure
 
 
 class _List(argparse.Action):
@@ -36,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
     from jrank.evaluation import evaluate
-    from jrank.runs import Qrels, Run
+    from jrank.runs import Run
 
-    qrels, found = read_table(Qrels, args.qrels), read_table(Run, args.run)
+    qrels, found = read_judgments(args.qrels, metrics_of(args)), read_table(Run, args.run)
     report = evaluate(
         qrels, found, metrics_of(args), queries=args.queries, judged_only=args.judged_only, depth=args.depth
     )
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format in ("tsv", "latex"):
         sys.stderr.write(report.caption + "\n")
     if args.plot:
-        save_figure(_figure(qrels, found), args.plot)
+        save_figure(_figure(getattr(qrels, "merged", qrels), found), args.plot)
     return 0
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from jrank.errors import DataError
 
 if TYPE_CHECKING:
-    from jrank.runs import Qrels, Run
+    from jrank.runs import GroupedQrels, Preferences, Qrels, Run
 
-    T = TypeVar("T", Qrels, Run)
+    T = TypeVar("T", Qrels, Run, GroupedQrels, Preferences)
 
 MAX_BYTES = 4 << 30
 
@@ -64,7 +64,7 @@ def read_table(kind: "type[T]", source: str) -> "T":
     """Read a run or judgments.
 
     Args:
-      kind: ``Run`` or ``Qrels``.
+      kind: ``Run``, ``Qrels`` or judgments in groups.
       source: a file in any format that ``kind.read`` knows, or "-" for standard input.
     """
     if source != "-":
@@ -73,6 +73,22 @@ def read_table(kind: "type[T]", source: str) -> "T":
     if len(data) > MAX_BYTES:
         raise DataError(f"stdin holds more than {MAX_BYTES} bytes", reason="too_large")
     return kind.parse(data, name="stdin")
+
+
+def read_judgments(source: str, metrics: list[str]) -> "Qrels | GroupedQrels | Preferences":
+    """Read judgments of the kind that the metrics are about.
+
+    Args:
+      source: a file, or "-" for standard input.
+      metrics: what will be computed. Metrics of subtopics and judges take lines "query group document grade", those of
+        preferences lines "query judge order document level".
+    """
+    from jrank.evaluation import parse_metric
+    from jrank.runs import GroupedQrels, Preferences, Qrels
+
+    kinds = {"subtopics": GroupedQrels, "judges": GroupedQrels, "preferences": Preferences}
+    wanted = (kinds.get(parse_metric(metric).metric.groups) for metric in metrics)
+    return read_table(next((kind for kind in wanted if kind is not None), Qrels), source)
 
 
 def read_runs(sources: list[str]) -> "dict[str, Run]":

@@ -12,7 +12,7 @@ import pytest
 
 from jrank.cli import main
 from jrank.evaluation import evaluate
-from jrank.runs import Qrels, Run
+from jrank.runs import GroupedQrels, Qrels, Run
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 QRELS = Qrels({f"q{i}": {"d1": 1, "d2": 0, "d3": i % 3} for i in range(12)})
@@ -57,6 +57,17 @@ def test_evaluate_for_programs(folder, capsys):
     assert rows[0] == ["query", "map"]
     assert [row[0] for row in rows[1:]] == [*QRELS, "all"]
     assert "map" in call(capsys, "evaluate", "--list")[0].split()
+
+
+def test_judgments_in_groups(folder, capsys):
+    GroupedQrels({q: {"one": {"d1": 1}, "two": {"d3": 1, "d2": 1}} for q in QRELS}).write("groups.txt")
+    out, _ = call(capsys, "evaluate", "groups.txt", "good.trec", "-m", "alpha-nDCG@2", "-m", "map", "--format", "tsv")
+    assert out.splitlines()[1] == "alpha-nDCG@2\t1.0000"
+    out, _ = call(capsys, "compare", "groups.txt", "good.trec", "poor.json.gz", "-m", "strec@1", "--format", "json")
+    assert json.loads(out)["runs"]["good"]["metrics"]["strec@1"] == 0.5
+    (folder / "prefs.txt").write_text("q1 ann 0 d1 2\nq1 ann 0 d2 1\n")
+    out, _ = call(capsys, "evaluate", "prefs.txt", "poor.json.gz", "-m", "prefs_simp", "--format", "tsv")
+    assert out.splitlines()[1] == "prefs_simp\t0.0000"
 
 
 def test_compare(folder, capsys):
