@@ -22,9 +22,10 @@ from jrank.losses import unbiased
 from jrank.losses._building_blocks import compute_pairs, normalize_probabilities, safe_reduce
 from jrank.losses._calibrated import calibrated_softmax_loss, ordinal_loss
 from jrank.losses._contrastive import contrastive_loss, info_nce_loss
-from jrank.losses._correlation import kendall_loss, spearman_loss
+from jrank.losses._correlation import spearman_loss
 from jrank.losses._distillation import adr_mse_loss, kl_distillation_loss, listwise_distillation_loss, margin_mse_loss
 from jrank.losses._gradient_cache import gradient_cache
+from jrank.losses._kendall import kendall_loss
 from jrank.losses._lambda_dcg import dcg1_lambdaweight, dcg2_lambdaweight, dcg2pp_lambdaweight, dcg_lambdaweight
 from jrank.losses._lambda_losses import arp1_loss, arp2_loss, ndcg1_loss, ndcg2_loss, ndcg2pp_loss
 from jrank.losses._lambda_metrics import (

@@ -2,14 +2,13 @@
 
 import argparse
 import functools
-import importlib
 import json
 
 import _timing
 import numpy as np
 
-# Of a batch of lists: name here, name in Rax.
-LOSSES = {
+# Beside Rax: name here, and the form of Rax.
+PEERS = {
     "softmax_loss": "softmax_loss",
     "listmle_loss": "listmle_loss",
     "unique_softmax_loss": "unique_softmax_loss",
@@ -18,37 +17,63 @@ LOSSES = {
     "LambdaRank": "lambdarank",
     "LambdaLoss": "lambdaloss",
     "ApproxNDCG": "approx_ndcg",
-    "Gumbel-ApproxNDCG, one sample": None,
-    "neural_ndcg_loss": None,
-    "smooth_ap_loss": None,
-    "pl_rank_loss": None,
-    "spearman_loss": None,
-    "kendall_loss": None,
-    "ap_metric": None,
 }
+# Not of scores and labels alone.
+APART = {"contrastive_loss", "info_nce_loss"}
 
 
-def ours(name):
-    """A function of scores and labels."""
+def forms():
+    """Every loss of scores and labels, and forms of them, by the name in the table: functions of scores and labels."""
     import jax
 
     import jrank
+    from jrank import losses as L
+    from jrank import metrics as M
 
-    if name == "LambdaRank":
-        return functools.partial(jrank.pairwise_logistic_loss, lambdaweight_fn=jrank.dcg_lambdaweight)
-    if name == "LambdaLoss":
-        return functools.partial(jrank.pairwise_logistic_loss, lambdaweight_fn=jrank.dcg2_lambdaweight)
-    if name == "ApproxNDCG":
-        return jrank.approx_t12n(jrank.ndcg_metric)
-    if name.startswith("Gumbel"):
-        loss = jrank.gumbel_t12n(jrank.approx_t12n(jrank.ndcg_metric), samples=1)
-        return functools.partial(loss, key=jax.random.key(0))
-    loss = getattr(importlib.import_module("jrank"), name, None) or getattr(
-        importlib.import_module("jrank.losses"), name
-    )
-    if name == "pl_rank_loss":
-        return functools.partial(loss, key=jax.random.key(0))
-    return loss
+    part, key = functools.partial, {"key": jax.random.key(0)}
+    sampled = {"pl_rank_loss": {}, "policy_gradient_loss": {}}
+    options = sampled | {"pairwise_loss": {"pair_loss_fn": squared_margin}}
+    found = {}
+    for name in sorted(n for n in L.__all__ if n.endswith("_loss") and n not in APART):
+        given = options.get(name, {}) | (key if name in sampled else {})
+        found[name] = part(getattr(L, name), **given)
+    weighted = {
+        "LambdaRank": jrank.dcg_lambdaweight,
+        "LambdaLoss": jrank.dcg2_lambdaweight,
+        "logistic, ap_lambdaweight": L.ap_lambdaweight,
+        "logistic, err_lambdaweight": L.err_lambdaweight,
+        "logistic, mrr_lambdaweight": L.mrr_lambdaweight,
+    }
+    found |= {name: part(L.pairwise_logistic_loss, lambdaweight_fn=fn) for name, fn in weighted.items()}
+    found |= {
+        "lambdarank_loss, truncation=30": part(L.lambdarank_loss, truncation=30),
+        "listnet_loss, topn=3": part(L.listnet_loss, topn=3, **key),
+        "neural_ndcg_loss, topn=10": part(L.neural_ndcg_loss, topn=10),
+        "neural_ndcg_loss, softsort": part(L.neural_ndcg_loss, method="softsort"),
+        "neural_ndcg_loss, sinkhorn=20": part(L.neural_ndcg_loss, sinkhorn=20),
+        "pirank_loss, topn=10, depth=2": part(L.pirank_loss, topn=10, depth=2),
+    }
+    found |= {
+        f"Approx{name}": jrank.approx_t12n(getattr(M, metric))
+        for name, metric in {"NDCG": "ndcg_metric", "AP": "ap_metric", "MRR": "mrr_metric"}.items()
+    }
+    found |= {
+        f"ApproxNDCG, {method}": jrank.approx_t12n(M.ndcg_metric, method=method)
+        for method in ("l2", "kl", "laplace", "softsort", "neuralsort", "network")
+    }
+    found |= {
+        "bound_t12n(ndcg_metric)": jrank.bound_t12n(M.ndcg_metric),
+        "Gumbel-ApproxNDCG, one sample": part(jrank.gumbel_t12n(found["ApproxNDCG"], samples=1), **key),
+        "Gumbel-softmax_loss, one sample": part(jrank.gumbel_t12n(L.softmax_loss, samples=1), **key),
+    }
+    return found
+
+
+def squared_margin(x, dy):
+    """A pair loss of the user's own."""
+    import jax.numpy as jnp
+
+    return jnp.square(jnp.maximum(1 - x, 0.0)), dy > 0
 
 
 def theirs(name):
@@ -80,7 +105,8 @@ def main():
     parser.add_argument("--lists", type=int, default=128)
     parser.add_argument("--items", type=int, default=1000)
     parser.add_argument("--only", nargs="*", help="names of losses")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--every", action="store_true", help="all losses, not only those that Rax has too")
+    parser.add_argument("--repeats", type=int, default=3, help="calls; 0 runs each once, without a call to warm up")
     parser.add_argument("--memory", action="store_true", help="compile and tell the memory, run nothing")
     parser.add_argument("--no-rax", action="store_true", help="where Rax would not fit into memory")
     options = parser.parse_args()
@@ -92,23 +118,25 @@ def main():
     share = rng.choice(5, shape, p=[0.7, 0.15, 0.1, 0.03, 0.02])
     arrays = jnp.asarray(rng.normal(size=shape), jnp.float32), jnp.asarray(share, jnp.float32)
     print(f"Value and gradient of {shape[0]} lists of {shape[1]}, 30 % with a label above 0, jax {jax.__version__}\n")
-    print("| loss | ms | Rax, ms | times | MB | Rax, MB | times |\n|:--|--:|--:|--:|--:|--:|--:|")
+    known = forms()
+    chosen = options.only or (known if options.every else PEERS)
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        parser.error(f"there is no loss {unknown[0]!r}; known are {', '.join(known)}")
+    print("| loss | MB |\n|:--|--:|" if options.memory else HEADER)
     rows = []
-    for name in options.only or LOSSES:
-        try:
-            run, size = compiled(ours(name), *arrays)
-        except (AttributeError, ModuleNotFoundError):
-            continue
+    for name in chosen:
+        run, size = compiled(known[name], *arrays)
         if options.memory:
-            print(f"| {name} | {size:.1f} |", flush=True)
+            print(f"| {name} | {size:.0f} |", flush=True)
+            rows.append({"loss": name, "mb": size})
             continue
         calls = {"ours": lambda run=run: jax.block_until_ready(run(*arrays))}
-        peer = LOSSES.get(name)
         other = None
-        if peer is not None and not options.no_rax:
-            fn, other = compiled(theirs(peer), *arrays)
+        if name in PEERS and not options.no_rax:
+            fn, other = compiled(theirs(PEERS[name]), *arrays)
             calls["rax"] = lambda fn=fn: jax.block_until_ready(fn(*arrays))
-        times = _timing.in_turn(calls, repeats=options.repeats)
+        times = _timing.in_turn(calls, repeats=max(1, options.repeats), warmup=min(1, options.repeats))
         row = {"loss": name, "ms": times["ours"] * 1e3, "mb": size}
         if other is not None:
             row |= {"rax_ms": times["rax"] * 1e3, "rax_mb": other}
@@ -118,7 +146,8 @@ def main():
         else:
             print(f"| {name} | {row['ms']:.1f} | | | {size:.1f} | | |", flush=True)
         rows.append(row)
-    print("\n" + json.dumps(rows))
+    print("\n" + json.dumps({"where": _timing.where(), "rows": rows}))
 
 
+HEADER = "| loss | ms | Rax, ms | times | MB | Rax, MB | times |\n|:--|--:|--:|--:|--:|--:|--:|"
 main()

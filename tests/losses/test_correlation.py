@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+import jrank.soft
 from jrank import losses as L
 from jrank.errors import LearnError, SoftError
 
@@ -66,6 +67,27 @@ def test_segments_are_lists(loss):
     np.testing.assert_allclose(loss(S, Y, segments=ids, where=WHERE, temperature=0.5), np.mean(want), rtol=1e-4)
 
 
+@pytest.mark.parametrize("variant", ["a", "b"])
+def test_kendall_from_sums_over_pairs_is_the_correlation(variant):
+    """Two ways to one number: sums over the pairs in the order of the labels, and the correlation of jrank.soft."""
+    weights, temperature = RNG.uniform(0.5, 2, (3, 8)).astype(np.float32), np.array([0.1, 0.5, 2], np.float32)
+    scores = S.copy()
+    scores[0, :2], scores[1, 4] = -np.inf, np.inf
+    options = {"variant": variant, "temperature": temperature, "weights": weights, "where": WHERE}
+    for method in ("sigmoid", "laplace"):
+        options["method"] = method
+
+        def theirs(s, options=options):
+            return 3 - jnp.sum(jrank.soft.kendall(s, jnp.asarray(Y), y_temperature=0, **options))
+
+        def ours(s, options=options):
+            return jnp.sum(L.kendall_loss(s, Y, reduce_fn=None, **options))
+
+        got, want = (jax.jit(jax.value_and_grad(fn))(scores) for fn in (ours, theirs))
+        np.testing.assert_allclose(got[0], want[0], rtol=1e-5)
+        np.testing.assert_allclose(got[1], want[1], rtol=2e-4, atol=2e-6)
+
+
 @both
 def test_lists_that_ask_for_no_order(loss):
     where = np.array([[0] * 8, [1] + [0] * 7, [1] * 8], bool)
@@ -85,7 +107,7 @@ def test_errors(unchecked):
         L.spearman_loss(S, Y[0])
     with pytest.raises(LearnError, match="variant is 'c'"):
         L.kendall_loss(S, Y, variant="c")
-    with pytest.raises(SoftError, match="kendall has no method 'l2'"):
+    with pytest.raises(LearnError, match="method is 'l2'"):
         L.kendall_loss(S, Y, method="l2")
     with pytest.raises(SoftError, match="does not take segments"):
         L.spearman_loss(S, Y, method="network", segments=np.zeros((3, 8), np.int32))
