@@ -10,8 +10,7 @@ from jrank.errors import DataError
 if TYPE_CHECKING:
     from jrank.runs import GroupedQrels, Preferences, Qrels, Run
 
-    T = TypeVar("T", Qrels, Run, GroupedQrels, Preferences)
-
+T = TypeVar("T")
 MAX_BYTES = 4 << 30
 
 # What people call a format -> what the reports call it.
@@ -60,19 +59,20 @@ def metrics_of(args: argparse.Namespace) -> list[str]:
     return args.metric or METRICS
 
 
-def read_table(kind: "type[T]", source: str) -> "T":
+def read_table(kind: type[T], source: str) -> T:
     """Read a run or judgments.
 
     Args:
       kind: ``Run``, ``Qrels`` or judgments in groups.
       source: a file in any format that ``kind.read`` knows, or "-" for standard input.
     """
+    table: Any = kind  # all kinds have these two methods
     if source != "-":
-        return kind.read(source)
+        return table.read(source)
     data = sys.stdin.buffer.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise DataError(f"stdin holds more than {MAX_BYTES} bytes", reason="too_large")
-    return kind.parse(data, name="stdin")
+    return table.parse(data, name="stdin")
 
 
 def read_judgments(source: str, metrics: list[str]) -> "Qrels | GroupedQrels | Preferences":
@@ -88,7 +88,8 @@ def read_judgments(source: str, metrics: list[str]) -> "Qrels | GroupedQrels | P
 
     kinds = {"subtopics": GroupedQrels, "judges": GroupedQrels, "preferences": Preferences}
     wanted = (kinds.get(parse_metric(metric).metric.groups) for metric in metrics)
-    return read_table(next((kind for kind in wanted if kind is not None), Qrels), source)
+    kind: type[Any] = next((kind for kind in wanted if kind is not None), Qrels)
+    return read_table(kind, source)
 
 
 def read_runs(sources: list[str]) -> "dict[str, Run]":
