@@ -9,9 +9,10 @@ import numpy as np
 
 from jrank import export, serving, training
 from jrank.cli._demo_plan import Plan, training_steps
-from jrank.cli._demo_shelf import Clock, Shelf, reranked
+from jrank.cli._demo_shelf import Clock, Shelf, only, reranked
 from jrank.errors import TrainError
 from jrank.evaluation import evaluate
+from jrank.fusion import refine
 from jrank.metrics import ndcg_metric
 from jrank.models import CrossEncoder, MLPRanker
 from jrank.runs import Qrels, Run
@@ -251,19 +252,8 @@ def blended(shelf: Shelf, scores: dict[str, dict[str, float]], queries: Sequence
       queries: which queries.
       weight: of the cross-encoder, in [0, 1].
     """
-
-    def scaled(values: np.ndarray) -> np.ndarray:
-        span = np.ptp(values) if len(values) else 0.0
-        return (values - values.min()) / span if span > 0 else np.full_like(values, 0.5)
-
-    out = {}
-    for query in queries:
-        docs, first = list(scores[query]), shelf.runs["rrf"][query]
-        ours = scaled(np.array([scores[query][doc] for doc in docs]))
-        theirs = scaled(np.array([first[doc] for doc in docs]))
-        values = weight * ours + (1 - weight) * theirs
-        out[query] = dict(zip(docs, values.tolist(), strict=True))
-    return reranked(shelf, out, queries)
+    first = only(shelf.runs["rrf"], queries)
+    return refine(first, {query: scores[query] for query in queries}, alpha=1 - weight)
 
 
 def best_weight(shelf: Shelf, queries: Sequence[str], scores: dict[str, dict[str, float]]) -> float:

@@ -182,7 +182,7 @@ def check_k(k: Any, name: str = "k", documents: int = 0) -> int:
         raise RetrieveError(
             f"{name} is {k}, expected at most {max(documents, MOST)}: every query gets a row of that length",
             reason="invalid_parameter",
-            hint="ask for as many as are looked at; .scores(queries) gives the scores of all documents",
+            hint="ask for as many as are looked at",
         )
     return int(k)
 
