@@ -42,6 +42,7 @@ from jrank.fusion._grades import grade
 from jrank.fusion._methods import PRESETS, list_methods
 from jrank.fusion._normalize import normalize
 from jrank.fusion._order import order
+from jrank.fusion._plackett_luce import plackett_luce
 from jrank.fusion._ranks import borda, condorcet, isr, log_isr, logn_isr, rbc, rrf
 from jrank.fusion._scores import (
     comb_anz,
@@ -95,6 +96,7 @@ __all__ = [
     "mmr",
     "normalize",
     "order",
+    "plackett_luce",
     "posfuse",
     "probfuse",
     "rbc",

@@ -144,7 +144,7 @@ def explain(
 
 def _contributions(found: Any, ranks: np.ndarray, scores: np.ndarray, params: dict[str, Any]) -> np.ndarray | None:
     """Return what each run adds, ``[runs, docs]``; None for methods that are not linear in the weights."""
-    if found.name == "condorcet" or "weights" not in found.params or params.get("weights_in_rank"):
+    if not found.additive or "weights" not in found.params or params.get("weights_in_rank"):
         return None
     runs = len(ranks)
     weights = params["weights"] if params.get("weights") is not None else np.ones(runs)

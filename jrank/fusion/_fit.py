@@ -100,6 +100,7 @@ GRIDS: dict[str, tuple[str, list[Any]]] = {
     "comb_mnz": ("weights", []),
     "borda": ("weights", []),
     "condorcet": ("weights", []),
+    "plackett_luce": ("weights", []),
     "dbsf": ("weights", []),
 }
 

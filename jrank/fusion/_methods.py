@@ -9,6 +9,7 @@ import numpy as np
 
 from jrank.errors import FusionError
 from jrank.fusion import _ranks, _scores, _trained
+from jrank.fusion._plackett_luce import plackett_luce
 
 __all__ = ["METHODS", "PRESETS", "Method", "list_methods", "resolve_method"]
 
@@ -22,6 +23,7 @@ class Method:
       takes: "ranks" or "scores".
       params: the names of its options.
       square: whether it makes arrays of documents times documents.
+      additive: whether the score is a sum of what each run adds, where there are weights.
       needs: options without a default, which training gives.
       defaults: options that differ from those of ``fn``.
       name: the key in the table.
@@ -34,6 +36,7 @@ class Method:
     takes: str
     params: tuple[str, ...]
     square: bool = False
+    additive: bool = True
     needs: tuple[str, ...] = ()
     defaults: dict[str, Any] = field(default_factory=dict)
     name: str = ""
@@ -69,7 +72,8 @@ METHODS: dict[str, Method] = _named(
         "logn_isr": Method(_ranks.logn_isr, "ranks", ("weights", "sigma")),
         "rbc": Method(_ranks.rbc, "ranks", ("weights", "phi"), term=_ranks.rbc_term),
         "borda": Method(_ranks.borda, "ranks", ("weights", "points")),
-        "condorcet": Method(_ranks.condorcet, "ranks", ("weights",), square=True),
+        "condorcet": Method(_ranks.condorcet, "ranks", ("weights",), square=True, additive=False),
+        "plackett_luce": Method(plackett_luce, "ranks", ("weights", "prior", "steps"), additive=False),
         "comb_sum": Method(_scores.comb_sum, "scores", (*_SUM, "bias"), power=0.0),
         "comb_mnz": Method(_scores.comb_mnz, "scores", _SUM, power=1.0),
         "comb_gmnz": Method(_scores.comb_gmnz, "scores", (*_SUM, "gamma"), power="gamma"),

@@ -13,7 +13,7 @@ from jrank.runs import Run
 
 BM25 = {"q1": {"a": 9.0, "b": 6.0, "c": 3.0, "d": 1.0}, "q2": {"x": 1.0}}
 DENSE = {"q1": {"c": 0.9, "a": 0.5, "e": 0.1}, "q3": {"y": 1.0}}
-LINEAR = sorted(n for n, m in METHODS.items() if "weights" in m.params and n != "condorcet")
+LINEAR = sorted(n for n, m in METHODS.items() if "weights" in m.params and m.additive)
 SCORES = st.dictionaries(st.sampled_from("abcdef"), st.integers(-5, 5).map(float), min_size=1)
 
 
