@@ -61,6 +61,7 @@ ONCE = (
     "tests/test_notebooks.py",
     "tests/transforms/test_approx.py",
     "tests/transforms/test_every_metric.py",
+    "tests/transforms/test_every_metric.py",
 )
 PURE_MATHS = ("soft", "metrics", "losses", "transforms", "maxsim")
 

@@ -135,8 +135,10 @@ def _encode_residual(vectors: np.ndarray, code: Any) -> Coded:
 
 
 def _decode_residual(coded: Coded, dimension: int, code: Any) -> np.ndarray:
-    del dimension
-    return np.asarray(code.decode(coded.tokens, coded.beside))
+    # On the host: every document has another length, which jax would compile for.
+    level = (coded.tokens[:, :, None] >> np.arange(0, 8, 2, dtype=np.uint8)) & np.uint8(3)
+    level = level.reshape(len(coded.tokens), 4 * coded.tokens.shape[1])[:, :dimension].astype(np.intp)
+    return np.asarray(code.centroids)[coded.beside] + np.take_along_axis(np.asarray(code.levels), level, axis=0)
 
 
 CODECS: dict[str, Codec] = {

@@ -15,7 +15,7 @@ from jrank import maxsim
 from jrank.errors import DataError, RetrieveError
 from jrank.retrieval import BM25Index, MultiVectorIndex, load_index
 from jrank.retrieval import _multi_vector_shards as shards_module
-from jrank.retrieval._multi_vector_codecs import CODECS
+from jrank.retrieval._multi_vector_codecs import CODECS, encode_all
 from tests.retrieval.oracles import ranking
 
 D = 8
@@ -182,10 +182,15 @@ def test_stored_types_and_files(tmp_path, dtype):
     whole = np.asarray(maxsim.score_packed(QUERIES[0], docs))
     for name, score in zip(hits.ids[0], hits.scores[0], strict=True):
         assert score == pytest.approx(whole[int(name[1:])], rel=1e-5)
-    for vectors, doc in zip(index.vectors(IDS[3:]), DOCS[3:], strict=True):
-        codec = CODECS[dtype]
-        assert np.array_equal(vectors, codec.decode(codec.encode(doc, index._code), D, index._code))
+    for vectors, coded, doc in zip(
+        index.vectors(IDS[3:]), encode_all(DOCS[3:], dtype, index._code), DOCS[3:], strict=True
+    ):
+        assert np.array_equal(vectors, CODECS[dtype].decode(coded, D, index._code))
         assert "float" not in dtype or np.array_equal(vectors, doc)
+    if dtype == "2bit":
+        coded = encode_all(DOCS[62:63], dtype, index._code)[0]
+        on_device = index._code.decode(coded.tokens, coded.beside)
+        assert np.array_equal(CODECS[dtype].decode(coded, D, index._code), on_device)
     # As candidates the documents are gathered from the shards, and score the same.
     some = index.search(QUERIES, 9, candidates=[IDS] * len(QUERIES))
     assert np.array_equal(some.ids, hits.ids)
