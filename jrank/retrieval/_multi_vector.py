@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import threading
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -16,6 +15,7 @@ from jrank.retrieval._multi_vector_search import Snapshot, check_weights, padded
 from jrank.retrieval._multi_vector_shards import Shard, lay_out, with_code
 from jrank.retrieval._multi_vector_store import check_shard, read_shards, write_shards
 from jrank.retrieval._store import damaged, strings_from_arrays, strings_to_arrays
+from jrank.retrieval._vector_index import VectorIndex
 from jrank.retrieval._vectors import LARGEST, check_vectors
 from jrank.runs import Hits
 
@@ -24,7 +24,7 @@ __all__ = ["MultiVectorIndex"]
 METRICS = ("cosine", "dot")
 
 
-class MultiVectorIndex:
+class MultiVectorIndex(VectorIndex):
     r"""Search by late interaction: documents and queries are sets of token vectors.
 
     .. math:: s(q, d) = \sum_i \max_u \langle q_i, d_u \rangle
@@ -73,7 +73,7 @@ class MultiVectorIndex:
         fde: bool | Mapping[str, Any] | None = None,
         mesh: Any = None,
     ):
-        self.metric = check_choice("metric", metric, METRICS)
+        super().__init__(check_choice("metric", metric, METRICS))
         self.dtype = check_choice("dtype", dtype, tuple(CODECS))
         if not (fde is None or isinstance(fde, (bool, Mapping))):
             raise TypeError(f"fde must be True or a dictionary of options, got {fde!r}")
@@ -93,8 +93,6 @@ class MultiVectorIndex:
                 reason="invalid_parameter",
                 hint="use int8 or 1bit, or one device",
             )
-        self._lock = threading.RLock()
-        self._documents = Documents()
         self._dimension = 0
         # Every row was a document once; ``_alive`` says which still are. Rows beyond the shards are pending. The last
         # shard is laid out anew when documents are added, until it is full.
@@ -119,28 +117,6 @@ class MultiVectorIndex:
                     hint="there are bits, repetitions, projection, seed and dtype",
                 )
 
-    @classmethod
-    def build(cls, items: Any, ids: Iterable[str] | Iterable[int] | None = None, **params: Any) -> "MultiVectorIndex":
-        """Index documents.
-
-        Args:
-          items: one array of finite numbers for each document, ``[t, d]`` with one ``d``; ``t`` may be 0.
-          ids: one unique id per document, all strings or all integers; None counts from 0.
-          **params: the arguments of the class.
-
-        Returns:
-          The index.
-
-        Raises:
-          RetrieveError: a number is not finite, an id comes twice, there are more or fewer ids than documents.
-        """
-        index = cls(**params)
-        index.add(items, ids)
-        return index
-
-    def __len__(self) -> int:
-        return len(self._documents)
-
     def __repr__(self) -> str:
         return (
             f"MultiVectorIndex({len(self)} documents, vectors of {self.dimension} dimensions, {self.metric!r}, "
@@ -151,12 +127,6 @@ class MultiVectorIndex:
     def dimension(self) -> int:
         """The number of dimensions; 0 before the first document was added."""
         return self._dimension
-
-    @property
-    def ids(self) -> list[str | int]:
-        """The ids of all documents, in the order in which they were added."""
-        with self._lock:
-            return self._documents.alive()
 
     @property
     def nbytes(self) -> int:

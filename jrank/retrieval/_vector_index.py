@@ -12,7 +12,7 @@ Index = TypeVar("Index", bound="VectorIndex")
 
 
 class VectorIndex:
-    """An index of one vector per document.
+    """An index of documents that are vectors, one or many each.
 
     Args:
       metric: "cosine" or "dot".
@@ -25,18 +25,19 @@ class VectorIndex:
 
     @classmethod
     def build(cls: type[Index], items: Any, ids: Iterable[str] | Iterable[int] | None = None, **params: Any) -> Index:
-        """Index vectors.
+        """Index documents.
 
         Args:
-          items: array of finite numbers, ``[n, d]``.
-          ids: one unique id per vector, all strings or all integers; None counts from 0.
+          items: array of finite numbers, ``[n, d]``; where documents have many vectors, one array ``[t, d]`` for each,
+            with one ``d``; ``t`` may be 0.
+          ids: one unique id per document, all strings or all integers; None counts from 0.
           **params: the arguments of the class.
 
         Returns:
           The index.
 
         Raises:
-          RetrieveError: a number is not finite, an id comes twice, there are more or fewer ids than vectors.
+          RetrieveError: a number is not finite, an id comes twice, there are more or fewer ids than documents.
         """
         index = cls(**params)
         index.add(items, ids)
@@ -57,7 +58,7 @@ class VectorIndex:
 
     @property
     def ids(self) -> list[str | int]:
-        """The ids of all vectors, in the order in which they were added."""
+        """The ids of all documents, in the order in which they were added."""
         with self._lock:
             return self._documents.alive()
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,10 +13,50 @@ from jrank.runs._lines import encoding_error, parse_number
 from jrank.runs._qrels import Qrels
 from jrank.runs._table import counted
 
-__all__ = ["GroupedQrels", "keep", "name_of", "read_rows"]
+__all__ = ["Grouped", "GroupedQrels", "keep", "name_of", "read_rows"]
+
+Value = TypeVar("Value")
+Kind = TypeVar("Kind", bound="Grouped")
 
 
-class GroupedQrels(Mapping[str, dict[str, dict[str, float]]]):
+class Grouped(Mapping[str, Value]):
+    """What judgments in groups have in common: a mapping of queries, and reading a file of them."""
+
+    _data: dict[str, Value]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    @classmethod
+    def read(cls: type[Kind], path: str | os.PathLike) -> Kind:
+        """Read a file with the lines that ``parse`` takes.
+
+        Args:
+          path: the file, in UTF-8; ``.gz`` is decompressed.
+
+        Raises:
+          DataError: the file cannot be read or holds something else; the message names the line.
+        """
+        return cls.parse(read_file(path), name=path)
+
+    @classmethod
+    def parse(cls: type[Kind], data: str | bytes, *, name: str | os.PathLike = "data") -> Kind:
+        """Read the text of a file that is not on disk.
+
+        Args:
+          data: the text.
+          name: what messages call it.
+
+        Raises:
+          DataError: it is something else; the message names the line.
+        """
+        raise NotImplementedError
+
+
+class GroupedQrels(Grouped[dict[str, dict[str, float]]]):
     """Judgments of one query by several groups: subtopics of the query, or judges.
 
     ``{query id: {group: {document id: grade}}}``. Diversity metrics read the groups as subtopics, ``map_avgjg`` and its
@@ -79,12 +119,6 @@ class GroupedQrels(Mapping[str, dict[str, dict[str, float]]]):
     def __getitem__(self, query: str) -> dict[str, dict[str, float]]:
         return {group: dict(grades) for group, grades in self._data[query].items()}
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._data)
-
-    def __len__(self) -> int:
-        return len(self._data)
-
     def __repr__(self) -> str:
         groups = sum(map(len, self.groups))
         return (
@@ -97,20 +131,8 @@ class GroupedQrels(Mapping[str, dict[str, dict[str, float]]]):
         return {query: self[query] for query in self}
 
     @classmethod
-    def read(cls, path: str | os.PathLike) -> "GroupedQrels":
-        """Read a file with a line ``query group document grade`` per judgment, as TREC diversity qrels are written.
-
-        Args:
-          path: the file, in UTF-8; ``.gz`` is decompressed.
-
-        Raises:
-          DataError: the file cannot be read or holds something else; the message names the line.
-        """
-        return cls.parse(read_file(path), name=path)
-
-    @classmethod
     def parse(cls, data: str | bytes, *, name: str | os.PathLike = "data") -> "GroupedQrels":
-        """Read the text of a file that is not on disk.
+        """Read text with a line ``query group document grade`` per judgment, as TREC diversity qrels are written.
 
         Args:
           data: the text.

@@ -1,19 +1,18 @@
 """Preferences between documents, by judge."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from jrank.errors import DataError
-from jrank.runs._formats import read_file
-from jrank.runs._groups import keep, name_of, read_rows
+from jrank.runs._groups import Grouped, keep, name_of, read_rows
 from jrank.runs._qrels import Qrels
 from jrank.runs._table import counted
 
 __all__ = ["Preferences"]
 
 
-class Preferences(Mapping[str, dict[str, list[dict[str, float]]]]):
+class Preferences(Grouped[dict[str, list[dict[str, float]]]]):
     """Preferences between documents: which one a judge would rather have.
 
     ``{query id: {judge: [{document id: level}, ...]}}``. Within one dictionary a document of a higher level is
@@ -64,12 +63,6 @@ class Preferences(Mapping[str, dict[str, list[dict[str, float]]]]):
     def __getitem__(self, query: str) -> dict[str, list[dict[str, float]]]:
         return {judge: [dict(order) for order in orders] for judge, orders in self._data[query].items()}
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._data)
-
-    def __len__(self) -> int:
-        return len(self._data)
-
     def __repr__(self) -> str:
         judges = sum(map(len, self._data.values()))
         return f"Preferences({counted(len(self), 'query', 'queries')}, {counted(judges, 'judge')})"
@@ -84,20 +77,8 @@ class Preferences(Mapping[str, dict[str, list[dict[str, float]]]]):
         return cls({query: {"all": [{d: g for d, g in grades.items() if g >= 0}]} for query, grades in qrels.items()})
 
     @classmethod
-    def read(cls, path: str | os.PathLike) -> "Preferences":
-        """Read a file with a line ``query judge order document level`` per document (trec_eval -R prefs).
-
-        Args:
-          path: the file, in UTF-8; ``.gz`` is decompressed.
-
-        Raises:
-          DataError: the file cannot be read or holds something else; the message names the line.
-        """
-        return cls.parse(read_file(path), name=path)
-
-    @classmethod
     def parse(cls, data: str | bytes, *, name: str | os.PathLike = "data") -> "Preferences":
-        """Read the text of a file that is not on disk.
+        """Read text with a line ``query judge order document level`` per document (trec_eval -R prefs).
 
         Args:
           data: the text.
