@@ -25,12 +25,22 @@ CASES = {
 }
 
 
+def printed(path):
+    """The measure, query and value of each line."""
+    return [line.split(None, 2) for line in path.read_text().splitlines()]
+
+
+def differing(report, lines):
+    """The lines whose value, as far as it is printed, is another one in the report."""
+    values = [report[name] if query == "all" else report.per_query[name][query] for name, query, _ in lines]
+    return [(*line, got) for line, got in zip(lines, values, strict=True) if abs(got - float(line[2])) > 0.5000001e-4]
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_expected_output(data_dir, name):
     folder = data_dir / "trec_eval" / "test"
     qrels, run, options = CASES[name]
-    lines = [line.split(None, 2) for line in (folder / name).read_text().splitlines()]
-    lines = [line for line in lines if line[0] not in NOT_METRICS]
+    lines = [line for line in printed(folder / name) if line[0] not in NOT_METRICS]
     names = {}
     for measure, _, _ in lines:
         ours = RENAMED.get(measure, measure)
@@ -39,13 +49,7 @@ def test_expected_output(data_dir, name):
             ours += "-l2"
         names[measure] = ours
     report = evaluate(Qrels.read(folder / qrels), Run.read(folder / run), list(names.values()), **options)
-    wrong = []
-    for measure, query, value in lines:
-        ours = names[measure]
-        got = report[ours] if query == "all" else report.per_query[ours][query]
-        if abs(got - float(value)) > 0.5000001e-4:
-            wrong.append((measure, query, value, got))
-    assert not wrong
+    assert not differing(report, [(names[measure], query, value) for measure, query, value in lines])
     assert len(lines) >= 28
 
 
@@ -60,22 +64,16 @@ GROUPED = {
 def test_preferences_and_judges(data_dir, name):
     folder = data_dir / "trec_eval" / "test"
     read, judgments, run = GROUPED[name]
-    lines = [line.split(None, 2) for line in (folder / name).read_text().splitlines()]
-    lines = [line for line in lines if line[0] not in NOT_METRICS]
+    lines = [line for line in printed(folder / name) if line[0] not in NOT_METRICS]
     names = list(dict.fromkeys(line[0] for line in lines))
     report = evaluate(read(folder / judgments), Run.read(folder / run), names, queries="intersection")
-    wrong = []
-    for measure, query, value in lines:
-        got = report[measure] if query == "all" else report.per_query[measure][query]
-        if abs(got - float(value)) > 0.5000001e-4:
-            wrong.append((measure, query, value, got))
-    assert not wrong
+    assert not differing(report, lines)
     assert len(lines) >= 56
 
 
 def test_standardized_values(data_dir):
     folder = data_dir / "trec_eval" / "test"
-    lines = [line.split(None, 2) for line in (folder / "out.test.aqZ").read_text().splitlines()]
+    lines = printed(folder / "out.test.aqZ")
     # A geometric mean has no deviation of its own; trec_eval prints 0 for it.
     lines = [(m[1:], q, v) for m, q, v in lines if m[0] == "Z" and m not in ("Znum_q", "Zgm_map", "Zgm_bpref")]
     names = list(dict.fromkeys(line[0] for line in lines))
@@ -83,12 +81,7 @@ def test_standardized_values(data_dir):
         Qrels.read(folder / "qrels.test"), Run.read(folder / "results.test"), names, queries="intersection"
     )
     report = standardize(report, read_reference(folder / "zscores_file"))
-    wrong = []
-    for measure, query, value in lines:
-        got = report[measure] if query == "all" else report.per_query[measure][query]
-        if abs(got - float(value)) > 0.5000001e-4:
-            wrong.append((measure, query, value, got))
-    assert not wrong
+    assert not differing(report, lines)
     assert len(lines) > 350
 
 
