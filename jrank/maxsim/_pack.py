@@ -15,12 +15,15 @@ from jrank.maxsim._inputs import common_type
 from jrank.maxsim._store import load_arrays, save_arrays
 from jrank.maxsim._total import SHORTEST
 from jrank.sharding import refuse_explicit
+from jrank.types import Array
 
-__all__ = ["TILE", "PackedDocs", "concat", "pack", "split", "unit_rows"]
+__all__ = ["TILE", "PackedDocs", "concat", "pack", "split", "spread_groups", "unit_rows"]
 
 GROUP_TOKENS = 4096
 # Documents are filled up to whole tiles with copies of their last token, which change no maximum.
 TILE = 4
+# Arrays that are not by group: every device of a mesh has all of them.
+WHOLE = "slots", "starts", "lengths", "centroids", "levels"
 
 
 @jax.tree_util.register_dataclass
@@ -161,18 +164,30 @@ class PackedDocs:
         Raises:
           ValueError: the mesh has explicit axes.
         """
-        refuse_explicit(mesh)
-        count = mesh.shape[axis]
-        missing = -self.tokens.shape[0] % count
-        tokens = np.concatenate([self.tokens, np.zeros((missing, *self.tokens.shape[1:]), self.tokens.dtype)])
-        filler = np.full((missing, self.segments.shape[1]), self.max_docs, np.int32)
-        spread, everywhere = NamedSharding(mesh, PartitionSpec(axis)), NamedSharding(mesh, PartitionSpec())
-        return dataclasses.replace(
-            self,
-            tokens=jax.device_put(tokens, spread),
-            segments=jax.device_put(np.concatenate([self.segments, filler]), spread),
-            **{name: jax.device_put(getattr(self, name), everywhere) for name in ("slots", "starts", "lengths")},
-        )
+        return spread_groups(self, self, mesh, axis)
+
+
+def spread_groups(docs: Any, layout: PackedDocs, mesh: Mesh, axis: str) -> Any:
+    """Spread what documents hold for each group over the devices of a mesh; every device gets the rest.
+
+    Args:
+      docs: packed documents, quantised or not.
+      layout: the packed documents within.
+      mesh: the mesh, with automatic axes.
+      axis: the axis to spread over.
+    """
+    refuse_explicit(mesh)
+    missing = -layout.tokens.shape[0] % mesh.shape[axis]
+    spread, everywhere = NamedSharding(mesh, PartitionSpec(axis)), NamedSharding(mesh, PartitionSpec())
+
+    def put(name: str, array: Any) -> Array:
+        if name in WHOLE:
+            return jax.device_put(array, everywhere)
+        array = np.asarray(array)
+        filler = np.full((missing, *array.shape[1:]), layout.max_docs if name == "segments" else 0, array.dtype)
+        return jax.device_put(np.concatenate([array, filler]), spread)
+
+    return jax.tree_util.tree_map_with_path(lambda path, array: put(path[-1].name, array), docs)
 
 
 def split(value: Any) -> tuple[dict[str, Any], dict[str, Any]]:

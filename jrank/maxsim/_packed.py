@@ -1,5 +1,6 @@
 """Scores of a query against packed documents."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -72,7 +73,7 @@ def score_packed(
             hint="encode both with the same model",
         )
     query_where = mask(query_where, query.shape[:-1], "query_where")
-    layout, arrays, slots = _plan(packed)
+    layout, shared, arrays, slots = _plan(packed)
     weights = as_weights(weights, query.shape[:-1], query_where)
     query = query.astype(common_type(query.dtype, arrays[0].dtype if packed is layout else jnp.float32))
     if normalize:
@@ -80,38 +81,50 @@ def score_packed(
     elif query_where is not None:
         query = neutralise(query, query_where[..., None])
     if mesh is not None:
-        slots = _sharded(slots, mesh, axis, len(arrays))
-    return _score(layout, arrays, slots, reduction, query, query_where, weights)
+        slots = _sharded(slots, mesh, axis, len(shared), len(arrays))
+    return _score(layout, (*shared, *arrays), slots, reduction, query, query_where, weights)
 
 
-def _plan(packed: PackedDocs | QuantizedDocs) -> tuple[PackedDocs, tuple[Array, ...], Callable[..., Array]]:
-    """Where documents lie; arrays by group; the function from query tokens and these to the best match of each slot."""
+def _plan(
+    packed: PackedDocs | QuantizedDocs,
+) -> tuple[PackedDocs, tuple[Array, ...], tuple[Array, ...], Callable[..., Array]]:
+    """How documents are scored.
+
+    Returns:
+      Where documents lie; arrays that all groups share; arrays by group; the function from query tokens and all these
+      arrays to the best match of each slot.
+    """
     if isinstance(packed, PackedDocs):
         arrays = jnp.asarray(packed.tokens), jnp.asarray(packed.segments)
-        return packed, arrays, lambda rows, *arrays: _slots(rows, *arrays, packed.max_docs)
+        return packed, (), arrays, lambda rows, *arrays: _slots(rows, *arrays, packed.max_docs)
     layout = packed.codes
     arrays = tuple(jnp.asarray(x) for x in packed.group_arrays())
     if packed.on_integers:
-        return layout, arrays, lambda rows, *arrays: _slots_int8(rows, *arrays, layout.max_docs)
+        return layout, (), arrays, lambda rows, *arrays: _slots_int8(rows, *arrays, layout.max_docs)
+    shared = {name: jnp.asarray(array) for name, array in packed.shared_arrays().items()}
 
     def decoded(rows: Array, *arrays: Array) -> Array:
+        # Those that were passed: on several devices each has its own.
+        docs = dataclasses.replace(packed, **dict(zip(shared, arrays, strict=False)))
+
         @functools.partial(jax.checkpoint, prevent_cse=False)  # decoded tokens of all groups are never kept
         def one(group: tuple[Array, ...]) -> Array:
-            return _slots(rows, packed.decode(*group)[None], group[-1][None], layout.max_docs)[0]
+            return _slots(rows, docs.decode(*group)[None], group[-1][None], layout.max_docs)[0]
 
-        return lax.map(one, arrays)
+        return lax.map(one, arrays[len(shared) :])
 
-    return layout, arrays, decoded
+    return layout, tuple(shared.values()), arrays, decoded
 
 
-def _sharded(slots: Callable[..., Array], mesh: Mesh, axis: str, number: int) -> Callable[..., Array]:
+def _sharded(slots: Callable[..., Array], mesh: Mesh, axis: str, shared: int, grouped: int) -> Callable[..., Array]:
     refuse_explicit(mesh)
     spread = PartitionSpec(axis)
 
     def local(*arrays: Array) -> Array:
         return slots(*common_variance(*arrays))
 
-    return jax.shard_map(local, mesh=mesh, in_specs=(PartitionSpec(), *(spread,) * number), out_specs=spread)
+    specs = (*(PartitionSpec(),) * (1 + shared), *(spread,) * grouped)
+    return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=spread)
 
 
 def _score(

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import Mesh
 
 from jrank.errors import DataError, RerankError
-from jrank.maxsim._pack import TILE, PackedDocs, split
+from jrank.maxsim._pack import TILE, PackedDocs, split, spread_groups
 from jrank.maxsim._residual import ResidualCode, decode_residual, pack_bits, residual_code, unpack_bits
 from jrank.maxsim._store import load_arrays, save_arrays
 from jrank.types import Array
@@ -64,6 +65,10 @@ class QuantizedDocs:
         """Return the arrays that ``decode`` needs, with the groups as their first axis; the segments come last."""
         return tuple(x for x in (self.codes.tokens, self.scale, self.nearest, self.codes.segments) if x is not None)
 
+    def shared_arrays(self) -> dict[str, Any]:
+        """Return the arrays that ``decode`` needs for every group alike, by name."""
+        return {} if self.centroids is None else {"centroids": self.centroids, "levels": self.levels}
+
     def decode(self, *group: Array) -> Array:
         """Return the tokens of one group as float32, ``[tokens, d]``.
 
@@ -76,6 +81,21 @@ class QuantizedDocs:
         """Return packed documents in float32, as the codes tell them."""
         tokens = lax.map(lambda group: self.decode(*group), tuple(jnp.asarray(x) for x in self.group_arrays()))
         return dataclasses.replace(self.codes, tokens=tokens)
+
+    def shard(self, mesh: Mesh, axis: str = "data") -> "QuantizedDocs":
+        """Spread the groups over the devices of a mesh, for ``score_packed(..., mesh=mesh)``.
+
+        Args:
+          mesh: the mesh, with automatic axes.
+          axis: the axis to spread over.
+
+        Returns:
+          The documents on the devices; empty groups fill up the last. Centroids and levels are on each.
+
+        Raises:
+          ValueError: the mesh has explicit axes.
+        """
+        return spread_groups(self, self.codes, mesh, axis)
 
     def save(self, directory: str | os.PathLike) -> None:
         """Write the documents to a directory, which appears when it is whole.

@@ -41,8 +41,8 @@ class MultiVectorIndex(VectorIndex):
         these stay in float32.
       fde: whether to keep fixed-dimensional encodings too, for ``search(candidates=n)``: True, or the options of
         ``jrank.maxsim.fde`` and the ``dtype`` in which a ``DenseIndex`` keeps the encodings.
-      mesh: a mesh of devices with one axis, over which each shard is spread (``jrank.sharding.make_mesh()``), not
-        with "2bit"; None uses one device.
+      mesh: a mesh of devices with one axis, over which each shard is spread (``jrank.sharding.make_mesh()``); None uses
+        one device.
 
     Raises:
       RetrieveError: a parameter is not one of these.
@@ -86,12 +86,6 @@ class MultiVectorIndex(VectorIndex):
                 f"the mesh has the axes {mesh.axis_names}, one was expected",
                 reason="invalid_parameter",
                 hint="make it with jrank.sharding.make_mesh()",
-            )
-        if mesh is not None and CODECS[self.dtype].learns:
-            raise RetrieveError(
-                f"{self.dtype} cannot be spread over devices",
-                reason="invalid_parameter",
-                hint="use int8 or 1bit, or one device",
             )
         self._dimension = 0
         # Every row was a document once; ``_alive`` says which still are. Rows beyond the shards are pending. The last

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from jrank.maxsim import PackedDocs, QuantizedDocs, score_packed
 from jrank.types import Array
@@ -37,19 +37,7 @@ def place(docs: PackedDocs | QuantizedDocs, mesh: Mesh | None) -> Any:
     """
     if mesh is None:
         return jax.tree.map(lambda array: jax.device_put(array, may_alias=True), docs)
-    layout = layout_of(docs)
-    groups, size = layout.tokens.shape[0], mesh.size
-    spread, whole = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0])), NamedSharding(mesh, PartitionSpec())
-
-    def of(name: str, array: Any) -> Array:
-        if name in ("slots", "starts", "lengths", "centroids", "levels"):
-            return jax.device_put(array, whole)
-        array = np.asarray(array)
-        fill = layout.max_docs if name == "segments" else 0
-        blank = np.full((-groups % size, *array.shape[1:]), fill, array.dtype)
-        return jax.device_put(np.concatenate([array, blank]), spread)
-
-    return jax.tree_util.tree_map_with_path(lambda path, array: of(path[-1].name, array), docs)
+    return docs.shard(mesh, mesh.axis_names[0])
 
 
 @functools.partial(jax.jit, static_argnames=("k", "mesh"))

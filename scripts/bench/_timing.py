@@ -24,11 +24,17 @@ def seconds(fn, repeats=7, warmup=1):
     return statistics.median(times)
 
 
-def in_turn(fns, repeats=7, warmup=1):
-    """Median seconds of several calls, made in turn so that a busy machine slows all of them alike."""
+def in_turn(fns, repeats=7, warmup=1, *, settled=False):
+    """Median seconds of several calls, made in turn so that a busy machine slows all of them alike.
+
+    With ``settled``, each timed call follows an untimed one of the same function: else the threads of a peer that still
+    wait for work, and memory that was touched last seconds ago, count as time of the next one.
+    """
     times = {name: [] for name in fns}
     for turn in range(repeats + warmup):
         for name, fn in fns.items():
+            if settled:
+                fn()
             start = time.perf_counter()
             fn()
             if turn >= warmup:

@@ -45,7 +45,7 @@ def scoring(number, rng):
         peers["ragged, maxsim-cpu"] = lambda: maxsim_cpu.maxsim_scores_variable(query, ragged)
     if HAS["pylate"]:
         peers |= pylate_scores(query, uniform, ragged)
-    times = in_turn(fns | peers, repeats=5 if number > 1000 else 15)
+    times = in_turn(fns | peers, repeats=5 if number > 1000 else 15, settled=True)
     return [
         (f"{number} documents, {name}{peer.removeprefix(kind)}", times[name], times[peer])
         for name in fns
@@ -99,7 +99,7 @@ def training(batch, docs, rng, *, dtype=jnp.float32):
     }
     if HAS["torch"]:
         fns["torch autograd"] = torch_step(queries, tokens)
-    times = in_turn(fns, repeats=3)
+    times = in_turn(fns, repeats=3, settled=True)
     what = f"training step {batch} x {docs}, {dtype.__name__}, {temporary(ours, queries, tokens):.0f} MB"
     return [(f"{what}, {peer}", times["ours"], times[peer]) for peer in fns if peer != "ours"]
 

@@ -115,6 +115,18 @@ def test_sharded_scores_are_equal(mesh8):
     assert np.array_equal(grad, want)
 
 
+@pytest.mark.parametrize(("bits", "scale"), [(8, "document"), (8, "token"), (2, "document"), (1, "document")])
+def test_sharded_codes_are_equal(mesh8, bits, scale):
+    docs = maxsim.quantize(PACKED, bits, scale=scale)
+    spread = docs.shard(mesh8)
+    found = jax.jit(lambda query, docs: maxsim.score_packed(query, docs, mesh=mesh8))(QUERY, spread)
+    np.testing.assert_allclose(found, maxsim.score_packed(QUERY, docs), rtol=2e-6, atol=1e-6)
+    for name in ("centroids", "levels", "scale", "nearest"):
+        want = getattr(docs, name)
+        if want is not None:
+            assert np.array_equal(np.asarray(getattr(spread, name))[: len(want)], want)
+
+
 def test_bytes():
     assert PACKED.nbytes >= PACKED.tokens.nbytes
     assert maxsim.pack(DOCS, dtype="bfloat16").tokens.nbytes * 2 == maxsim.pack(DOCS).tokens.nbytes
