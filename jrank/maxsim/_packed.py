@@ -101,11 +101,11 @@ def _plan(
     arrays = tuple(jnp.asarray(x) for x in packed.group_arrays())
     if packed.on_integers:
         return layout, (), arrays, lambda rows, *arrays: _slots_int8(rows, *arrays, layout.max_docs)
-    shared = {name: jnp.asarray(array) for name, array in packed.shared_arrays().items()}
+    shared = tuple(jnp.asarray(x) for x in packed.shared_arrays())
 
     def decoded(rows: Array, *arrays: Array) -> Array:
         # Those that were passed: on several devices each has its own.
-        docs = dataclasses.replace(packed, **dict(zip(shared, arrays, strict=False)))
+        docs = dataclasses.replace(packed, centroids=arrays[0], levels=arrays[1]) if shared else packed
 
         @functools.partial(jax.checkpoint, prevent_cse=False)  # decoded tokens of all groups are never kept
         def one(group: tuple[Array, ...]) -> Array:
@@ -113,7 +113,7 @@ def _plan(
 
         return lax.map(one, arrays[len(shared) :])
 
-    return layout, tuple(shared.values()), arrays, decoded
+    return layout, shared, arrays, decoded
 
 
 def _sharded(slots: Callable[..., Array], mesh: Mesh, axis: str, shared: int, grouped: int) -> Callable[..., Array]:

@@ -65,9 +65,9 @@ class QuantizedDocs:
         """Return the arrays that ``decode`` needs, with the groups as their first axis; the segments come last."""
         return tuple(x for x in (self.codes.tokens, self.scale, self.nearest, self.codes.segments) if x is not None)
 
-    def shared_arrays(self) -> dict[str, Any]:
-        """Return the arrays that ``decode`` needs for every group alike, by name."""
-        return {} if self.centroids is None else {"centroids": self.centroids, "levels": self.levels}
+    def shared_arrays(self) -> tuple[Any, ...]:
+        """Return the arrays that ``decode`` needs for every group alike: for 2 bits centroids and levels."""
+        return () if self.centroids is None else (self.centroids, self.levels)
 
     def decode(self, *group: Array) -> Array:
         """Return the tokens of one group as float32, ``[tokens, d]``.
