@@ -32,8 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="holm",
         help="for the number of pairs (default: holm)",
     )
-    parser.add_argument("--level", type=float, default=0.05, metavar="P", help="what counts as significant (0.05)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of randomization and intervals (0)")
+    parser.add_argument(
+        "--level", type=float, default=0.05, metavar="P", help="what counts as significant (default: 0.05)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of randomization and intervals (default: 0)")
     parser.add_argument("--contrasts", action="store_true", help="one line per pair and metric")
     parser.add_argument("--plot", metavar="FILE", help="also draw curves and per-query differences (.png …)")
 

@@ -46,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(words)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output is gone: nothing left to say to it
+        return 1
     except SystemExit as stop:  # argparse leaves this way after --help, --version and wrong usage
         return stop.code if isinstance(stop.code, int) else 2 if stop.code else 0
 
@@ -75,8 +78,7 @@ def _run(words: list[str]) -> int:
     try:
         return module.run(args)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output is gone: nothing left to say to it
-        return 1
+        raise
     except (JrankError, OSError) as error:
         if args.debug:
             raise

@@ -26,10 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-length", type=_positive, metavar="N", help="most tokens of question and document")
     parser.add_argument("--max-documents", type=_positive, default=1000, metavar="N", help="default: 1000 per request")
     parser.add_argument("--max-body", type=_positive, default=8 << 20, metavar="BYTES", help="default: 8 MiB")
-    parser.add_argument("--max-waiting", type=_positive, default=4096, metavar="N", help="documents in the queue; 4096")
-    parser.add_argument("--max-wait", type=float, default=10.0, metavar="S", help="refuse what would wait longer; 10")
+    parser.add_argument(
+        "--max-waiting", type=_positive, default=4096, metavar="N", help="documents in the queue (default: 4096)"
+    )
+    parser.add_argument(
+        "--max-wait", type=float, default=10.0, metavar="S", help="refuse what would wait longer (default: 10)"
+    )
     parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds per request (default: 60)")
-    parser.add_argument("--grace", type=_positive, default=30, metavar="S", help="seconds to finish when stopped; 30")
+    parser.add_argument(
+        "--grace", type=_positive, default=30, metavar="S", help="seconds to finish when stopped (default: 30)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no line per request on stderr")
 
 

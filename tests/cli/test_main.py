@@ -52,8 +52,9 @@ def test_module_form_runs():
     assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "jrank", "")
 
 
-def test_a_closed_pipe_is_no_crash():
-    program = f"{sys.executable} -m jrank doctor --format json | true"
+@pytest.mark.parametrize("words", ["doctor --format json", "evaluate --list"])
+def test_a_closed_pipe_is_no_crash(words):
+    program = f"{sys.executable} -m jrank {words} | true"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", program], capture_output=True, text=True)
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
