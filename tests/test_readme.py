@@ -1,5 +1,6 @@
 """The README does what it says: its commands exist, its example prints what it shows, its links lead somewhere."""
 
+import ast
 import contextlib
 import io
 import os
@@ -49,6 +50,32 @@ def test_examples_print_what_they_show(program, printed):
     with contextlib.redirect_stdout(out):
         exec(compile(program, "example", "exec"), {})
     assert out.getvalue().split() == printed.split()
+
+
+# What a block of a page needs that is not on the page: a collection, a trained model, another library.
+ELSEWHERE = ("BM25Index.build(documents", "my-model/", "bundle/", "from ott.tools")
+SHOWN = re.compile(r"  # (True$|False$|[\d({\[].*)")
+
+
+@pytest.mark.parametrize("name", ["evaluation", "fusion", "retrieval", "soft-operators", "training"])
+def test_the_code_of_a_page_runs(name):
+    """Its blocks in order, as one program; where a comment after a statement holds a value, that is what comes out."""
+    page = ROOT / "docs" / f"{name}.md"
+    code = blocks(page.read_text(encoding="utf-8"), "python")
+    here = [block for block in code if not any(word in block for word in ELSEWHERE)]
+    assert len(here) >= max(1, len(code) - 1), "a page whose code needs more than the page"
+    names = {}
+    for block in here:
+        for statement in ast.parse(block).body:
+            line = block.splitlines()[statement.end_lineno - 1]
+            shown = SHOWN.search(line, statement.end_col_offset)
+            value = shown and isinstance(statement, ast.Expr) and "print(" not in line
+            kind, tree = ("eval", ast.Expression(statement.value)) if value else ("exec", ast.Module([statement], []))
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                got = eval(compile(tree, str(page), kind), names)
+            if shown and isinstance(statement, ast.Expr):
+                text = str(got) if value else out.getvalue().strip()
+                assert shown[1] == text or shown[1].startswith(f"{text}:"), line
 
 
 def test_the_readme_has_an_example_on_its_first_screens():

@@ -1,10 +1,6 @@
 """Names of metrics, reports and tables, and what is refused."""
 
-import contextlib
-import io
 import json
-import pathlib
-import re
 import subprocess
 import sys
 
@@ -323,17 +319,3 @@ def test_evaluation_never_imports_jax():
         "compare({'q': {'d': 1}, 'p': {'d': 1}}, [a, a], 'map'); assert 'jax' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_examples_of_the_page():
-    page = pathlib.Path(__file__).parents[2] / "docs" / "evaluation.md"
-    names: dict = {}
-    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
-        for line in re.split(r"\n(?! )", block.strip()):
-            code, _, want = line.partition("  # ")
-            with contextlib.redirect_stdout(io.StringIO()) as printed:
-                exec(compile(code, str(page), "exec"), names)
-            assert bool(printed.getvalue()) == code.startswith("print")
-            # A comment that holds a value is the value of the line.
-            if re.match(r"[\d{(\[]", want) and "=" not in code:
-                assert str(eval(code, names)) == (want.split(":")[0] if want.startswith("(") else want), line
