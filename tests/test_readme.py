@@ -57,7 +57,7 @@ ELSEWHERE = ("BM25Index.build(documents", "my-model/", "bundle/", "from ott.tool
 SHOWN = re.compile(r"  # (True$|False$|[\d({\[].*)")
 
 
-@pytest.mark.parametrize("name", ["evaluation", "fusion", "retrieval", "soft-operators", "training"])
+@pytest.mark.parametrize("name", ["evaluation", "fusion", "metrics", "retrieval", "soft-operators", "training"])
 def test_the_code_of_a_page_runs(name):
     """Its blocks in order, as one program; where a comment after a statement holds a value, that is what comes out."""
     page = ROOT / "docs" / f"{name}.md"
@@ -98,6 +98,25 @@ def test_names_in_the_documentation_exist(page):
 
     for name in set(re.findall(r"`(jrank(?:\.\w+)+)", page.read_text(encoding="utf-8"))):
         functools.reduce(getattr, name.split(".")[1:], jrank)
+
+
+@pytest.mark.parametrize(
+    ("room", "page"),
+    [
+        ("losses", "choosing-a-loss"),
+        ("metrics", "metrics"),
+        ("transforms", "metrics"),
+        ("soft", "soft-operators"),
+        ("fusion", "fusion"),
+    ],
+)
+def test_a_page_names_every_function_of_its_room(room, page):
+    import jrank
+
+    module = getattr(jrank, room)
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    functions = {name for name in module.__all__ if name[0].islower()}
+    assert functions - set(re.findall(r"\w+", text)) == set()
 
 
 def test_the_package_on_the_search_path_is_this_one():

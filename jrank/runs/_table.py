@@ -77,13 +77,6 @@ class Table(Mapping[str, dict[str, Any]]):
         return table
 
     @classmethod
-    def _from_columns(cls: type[T], queries: list[str], documents: list[str], values: np.ndarray) -> T:
-        """Build from one entry per line, in any order; the caller has checked ids and values."""
-        names, rows = Vocabulary.intern(queries)
-        vocabulary, codes = Vocabulary.intern(documents)
-        return cls._from_codes(names.names, rows, vocabulary, codes, values)
-
-    @classmethod
     def _from_codes(
         cls: type[T],
         queries: list[str],
