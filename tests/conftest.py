@@ -108,24 +108,24 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.once)
 
 
-# Compiled programs stay in memory, 4 GB of them over all tests. Most serve one file, so they go when that file is done.
-MOST_RESIDENT_BYTES = 2 << 30
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item, nextitem):
-    if nextitem is not None and nextitem.path != item.path and _resident_bytes() > MOST_RESIDENT_BYTES:
+    if nextitem is not None and nextitem.path != item.path and _much_memory_is_held():
         jax.clear_caches()
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _resident_bytes():
+def _much_memory_is_held():
+    """Compiled programs stay in memory, several GB of them over all tests. Most serve one file, so they go when it is done.
+
+    What files share is then compiled again, so not before a sixth of the machine is taken; there are up to four processes.
+    """
     try:
         pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
     except OSError:  # Only Linux has this file, and malloc_trim.
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+        return False
+    return pages > max((2 << 30) // os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES") // 6)
 
 
 @pytest.fixture(autouse=True)
