@@ -117,9 +117,10 @@ def pytest_runtest_teardown(item, nextitem):
 
 
 def _much_memory_is_held():
-    """Compiled programs stay in memory, several GB of them over all tests. Most serve one file, so they go when it is done.
+    """Compiled programs stay in memory, several GB of them over all tests, and most serve one file.
 
-    What files share is then compiled again, so not before a sixth of the machine is taken; there are up to four processes.
+    What files share is compiled again when they go, so not before a sixth of the machine is taken; there are up to four
+    processes.
     """
     try:
         pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
