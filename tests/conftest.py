@@ -69,7 +69,7 @@ if sys.version_info < (3, 11, 8):
 # The programs that made the golden files need peers that the tests do not.
 collect_ignore_glob = ["golden/make_*.py"]
 
-# Long, and about arithmetic or files of our own: they get the marker ``once`` (pyproject.toml says what that means).
+# Long, or many, and about arithmetic or files of our own: they get the marker ``once`` (see pyproject.toml).
 ONCE = (
     "tests/cli/test_demo.py",
     "tests/cli/test_train_export.py",
@@ -93,7 +93,9 @@ ONCE = (
     "tests/soft/test_smooth.py",
     "tests/soft/test_sort_with.py",
     "tests/soft/test_top_k.py",
+    "tests/test_house.py",
     "tests/test_notebooks.py",
+    "tests/test_references.py",
     "tests/transforms/test_approx.py",
     "tests/transforms/test_every_metric.py",
 )
