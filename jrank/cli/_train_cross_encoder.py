@@ -30,7 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_loop_options(parser, rate=5e-5, batch_size=8, loss="softmax")
     group = parser.add_argument_group("cross-encoder")
     group.add_argument("--max-steps", type=positive, metavar="N", help="the schedule ends with the last one")
-    group.add_argument("--head-learning-rate", type=positive_float, metavar="R", help="of pooler and head")
+    group.add_argument(
+        "--head-learning-rate",
+        type=positive_float,
+        metavar="R",
+        help="of pooler and head (default: 20 times the other for a new head)",
+    )
     group.add_argument("--warmup", type=fraction, default=0.1, metavar="F", help="share of the steps (default: 0.1)")
     group.add_argument("--decay", choices=("linear", "cosine", "constant"), default="linear", help="default: linear")
     group.add_argument("--accumulate", type=positive, metavar="N", help="parts of a step, for less memory")

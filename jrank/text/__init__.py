@@ -26,6 +26,7 @@ Nothing here imports jax.
 from jrank.text._analyzers import Analyzer, EncodedTexts, TokenizerAnalyzer, encode_texts
 from jrank.text._multi_vector import MultiVectorRules, TokenRules
 from jrank.text._pairs import Encoded, PairTokenizer
+from jrank.text._passages import passages
 from jrank.text._stop_words import ENGLISH_STOP_WORDS, STOP_WORDS
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "TokenRules",
     "TokenizerAnalyzer",
     "encode_texts",
+    "passages",
 ]

@@ -14,6 +14,7 @@ A loss is a pure function of parameters, batch and key; the loop compiles one up
 """
 
 from jrank.training._classification import accuracy, binary_cross_entropy_loss, cross_entropy_loss
+from jrank.training._cloze import ClozeQuery, cloze_queries
 from jrank.training._cross_encoder import fit_cross_encoder
 from jrank.training._features import list_zscores
 from jrank.training._history import Best, FitResult, History
@@ -26,10 +27,12 @@ from jrank.training._schedules import decay_mask, warmup_schedule
 
 __all__ = [
     "Best",
+    "ClozeQuery",
     "FitResult",
     "History",
     "accuracy",
     "binary_cross_entropy_loss",
+    "cloze_queries",
     "cross_entropy_loss",
     "decay_mask",
     "epoch_order",

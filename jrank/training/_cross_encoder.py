@@ -1,5 +1,6 @@
 """Fitting a cross-encoder to lists of texts."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ CPU_TOKENS = 640
 # Tokens of a batch of the validation.
 SCORE_TOKENS = {"cpu": 2048}
 HEAD = ("head", "pooler")
+# How many times as fast as the trunk a new head learns.
+NEW_HEAD = 20
 
 
 def fit_cross_encoder(
@@ -95,7 +98,9 @@ def fit_cross_encoder(
       epochs: how often every list is seen; None is 1, or as often as ``max_steps`` needs.
       max_steps: most steps; the schedule ends with the last one.
       learning_rate: the largest.
-      head_learning_rate: that of the pooler and the head; None for the same.
+      head_learning_rate: that of the pooler and the head; None for the same, and for 20 times as much where
+        ``model.source.new`` says that the head is new: at the rate of the trunk it would stay near its random start
+        for hundreds of steps.
       warmup: as in ``warmup_schedule``.
       decay: as in ``warmup_schedule``.
       weight_decay: of all matrices, not of biases and normalisations.
@@ -190,18 +195,18 @@ def fit_cross_encoder(
         validate = _validator(config, held_out, metric, widths, max_length, compute_dtype)
 
     params = model.params
+    schedule = warmup_schedule(learning_rate, steps, warmup=warmup, decay=decay)
+    if head_learning_rate is None:
+        head_learning_rate = learning_rate * (NEW_HEAD if model.source.new else 1)
     rates = jax.tree_util.tree_map_with_path(
-        lambda path, _: (
-            1.0 if head_learning_rate is None or path[0].key not in HEAD else head_learning_rate / learning_rate
-        ),
-        params,
+        lambda path, _: head_learning_rate / learning_rate if path[0].key in HEAD else 1.0, params
     )
     result = fit(
         params,
         _loss_fn(config, objective, dropout, jnp.dtype(compute_dtype), remat),
         batch_at,
         steps=steps,
-        learning_rate=warmup_schedule(learning_rate, steps, warmup=warmup, decay=decay),
+        learning_rate=schedule,
         rate_scale=rates,
         weight_decay=jax.tree.map(lambda decays: weight_decay if decays else 0.0, decay_mask(params)),
         clip_norm=clip_norm,
@@ -230,7 +235,9 @@ def fit_cross_encoder(
         progress=progress,
         description="cross-encoder",
     )
-    return FitResult(model=model.with_params(result.model), history=result.history, best=result.best)
+    trained = model.with_params(result.model)
+    trained.source = dataclasses.replace(model.source, new=())
+    return FitResult(model=trained, history=result.history, best=result.best)
 
 
 def _objective(

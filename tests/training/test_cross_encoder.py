@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -136,6 +138,19 @@ def test_only_the_head_has_its_own_rate(model):
     moved = np.asarray(same["head"]["kernel"] - start["head"]["kernel"])
     moved_more = np.asarray(other["head"]["kernel"] - start["head"]["kernel"])
     np.testing.assert_allclose(moved_more, 10 * moved, rtol=1e-3, atol=1e-6)
+
+
+def test_a_new_head_learns_faster(model):
+    texts, options = toy_lists(8, 5), {**OPTIONS, "learning_rate": 1e-3, "max_steps": 1}
+    headless = model.with_params(model.params)
+    headless.source = dataclasses.replace(model.source, new=("classifier.weight",))
+    found = fit_cross_encoder(headless, texts, **options).model
+    want = fit_cross_encoder(model, texts, head_learning_rate=20e-3, **options).model
+    jax.tree.map(np.testing.assert_array_equal, found.params, want.params)
+    assert found.source.new == ()  # a second training goes on at one rate
+    again = fit_cross_encoder(found, texts, **options).model.params
+    same = fit_cross_encoder(found, texts, head_learning_rate=1e-3, **options).model.params
+    jax.tree.map(np.testing.assert_array_equal, again, same)
 
 
 def test_an_interrupted_fit_continues_bit_for_bit(model, tmp_path, monkeypatch):
