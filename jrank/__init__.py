@@ -142,7 +142,10 @@ def __getattr__(name: str):
         value = getattr(importlib.import_module(_NAMES[name]), name)
         globals()[name] = value
         return value
-    raise AttributeError(f"module 'jrank' has no attribute {name!r}")
+    from jrank.errors import did_you_mean
+
+    guess = did_you_mean(name, __all__).rstrip()
+    raise AttributeError(f"module 'jrank' has no attribute {name!r}{guess and f'; {guess}'}")
 
 
 def __dir__() -> list[str]:

@@ -60,7 +60,8 @@ def as_array(x: Any, name: str = "x") -> Array:
         try:
             array = jnp.asarray(x)
         except (TypeError, ValueError):
-            raise TypeError(f"{name} must be an array of numbers, got {type(x).__name__}") from None
+            kind = f"dtype {x.dtype}" if hasattr(x, "dtype") else type(x).__name__
+            raise TypeError(f"{name} must be an array of numbers, got {kind}") from None
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise TypeError(f"{name} must be real, got {array.dtype}")
     return array

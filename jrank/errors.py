@@ -12,7 +12,9 @@ can branch on, and ``hint``, the remedy that people read. The message says what 
 EMPTY_QUERY | the query has no terms; pass at least one term
 """
 
+import difflib
 import importlib
+from collections.abc import Iterable
 from enum import StrEnum
 from types import ModuleType
 from typing import Any, ClassVar
@@ -31,6 +33,7 @@ __all__ = [
     "ServeError",
     "SoftError",
     "TrainError",
+    "did_you_mean",
     "require",
 ]
 
@@ -222,6 +225,25 @@ class MissingExtraError(JrankError, ImportError):
         """Why the error was raised."""
 
         MISSING = "missing"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The start of a hint about a name that does not exist.
+
+    Args:
+      name: what was asked for.
+      known: the names that there are.
+
+    Returns:
+      A question that ends with a space, or "" if nothing is near.
+
+    >>> did_you_mean("ndgc", ["ndcg", "map", "mrr"])
+    'did you mean ndcg? '
+    >>> did_you_mean("ndgc", ["map", "mrr"])
+    ''
+    """
+    near = difflib.get_close_matches(name, known, n=2)
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def require(module: str, extra: str) -> ModuleType:

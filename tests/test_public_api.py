@@ -68,7 +68,7 @@ def test_no_lazy_name_equals_the_name_of_a_file():
 
 
 def test_unknown_names_raise():
-    with pytest.raises(AttributeError, match="has no attribute 'softmax_los'"):
+    with pytest.raises(AttributeError, match="has no attribute 'softmax_los'; did you mean softmax_loss"):
         _ = jrank.softmax_los
 
 

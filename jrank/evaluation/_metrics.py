@@ -1,6 +1,5 @@
 """The table of metrics, and how their names are read."""
 
-import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jrank.errors import EvalError
+from jrank.errors import EvalError, did_you_mean
 from jrank.evaluation import _binary, _diversity, _graded, _pooling, _readers
 from jrank.evaluation._groups import by_judge, by_subtopic
 from jrank.evaluation._judged import Judged
@@ -313,8 +312,7 @@ def _is_number(text: str) -> bool:
 
 def _unknown(text: str) -> EvalError:
     name = text.lower().split("@")[0]
-    close = difflib.get_close_matches(name, [*METRICS, *ALIASES], 3)
-    guess = f"did you mean {' or '.join(close)}? " if close else ""
+    guess = did_you_mean(name, [*METRICS, *ALIASES])
     return EvalError(
         f"unknown metric {text!r}",
         reason="unknown_metric",

@@ -1,13 +1,12 @@
 """The table of fusion methods, their other names, and what systems mean by them."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from jrank.errors import FusionError
+from jrank.errors import FusionError, did_you_mean
 from jrank.fusion import _ranks, _scores, _trained
 from jrank.fusion._plackett_luce import plackett_luce
 
@@ -177,8 +176,7 @@ def resolve_method(
     name = method.lower().replace("-", "_")
     name = ALIASES.get(name, name)
     if name not in METHODS:
-        close = difflib.get_close_matches(name, [*METHODS, *ALIASES], 2)
-        guess = f"did you mean {' or '.join(close)}? " if close else ""
+        guess = did_you_mean(name, [*METHODS, *ALIASES])
         raise FusionError(
             f"unknown method {method!r}", reason="unknown_method", hint=f"{guess}known: {', '.join(list_methods())}"
         )

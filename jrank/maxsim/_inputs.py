@@ -39,8 +39,8 @@ def embeddings(
             )
     if query.shape[-1] != docs.shape[-1]:
         raise RerankError(
-            f"{names[0]} have {query.shape[-1]} dimensions (shape {query.shape}), "
-            f"{names[1]} have {docs.shape[-1]} (shape {docs.shape})",
+            f"{names[0]} of {query.shape[-1]} dimensions (shape {query.shape}), "
+            f"{names[1]} of {docs.shape[-1]} (shape {docs.shape})",
             reason="dimension_mismatch",
             hint="encode both with the same model",
         )

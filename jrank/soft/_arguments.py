@@ -1,6 +1,5 @@
 """What every soft operator does with its arguments: checks, axis, batch, temperature, mask."""
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jrank.arrays import accumulator_dtype, as_array, as_floating, as_mask
-from jrank.errors import SoftError
+from jrank.errors import SoftError, did_you_mean
 from jrank.types import Array
 
 
@@ -30,8 +29,7 @@ def choose(table: Mapping[str, Callable[..., Any]], method: str, operator: str) 
     if not isinstance(method, str):
         raise TypeError(f"method must be a string, got {type(method).__name__}")
     if method not in table:
-        near = difflib.get_close_matches(method.lower(), table, n=1)
-        guess = f"did you mean {near[0]!r}? " if near else ""
+        guess = did_you_mean(method.lower(), table)
         raise SoftError(
             f"soft.{operator} has no method {method!r}",
             reason="unknown_method",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jrank import losses
-from jrank.errors import TrainError
+from jrank.errors import TrainError, did_you_mean
 from jrank.losses import (
     dcg2_lambdaweight,
     dcg_lambdaweight,
@@ -75,8 +75,9 @@ def named_loss(name: str) -> Callable[..., Array]:
         return PRESETS[key]
     full = key.replace("-", "_") + END
     if not _fits(full):
+        guess = did_you_mean(key, loss_names())
         raise TrainError(
-            f"there is no loss {name!r}", reason="invalid_parameter", hint=f"known are {', '.join(loss_names())}"
+            f"there is no loss {name!r}", reason="invalid_parameter", hint=f"{guess}known: {', '.join(loss_names())}"
         )
     return getattr(losses, full)
 

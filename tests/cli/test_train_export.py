@@ -166,7 +166,7 @@ def test_a_teacher_gives_the_labels(collection, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--loss", "softmx"], "there is no loss 'softmx'; known are "),
+        (["--loss", "softmx"], "there is no loss 'softmx'; did you mean softmax"),
         (["--candidates", "nope.trec"], "nope.trec"),
         (["--max-length", "1000"], "the model takes 32 tokens"),
         (["--data", "no/such"], "there is no directory no/such"),

@@ -361,7 +361,7 @@ def test_export_gives_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("fn", "shapes", "text"),
     [
-        (maxsim.score, ((4, 8), (5, 6, 7)), "query have 8 dimensions .* docs have 7"),
+        (maxsim.score, ((4, 8), (5, 6, 7)), "query of 8 dimensions .* docs of 7"),
         (maxsim.score, ((8,), (5, 6, 8)), "query has shape \\(8,\\), expected"),
         (maxsim.score, ((4, 8), (6, 8)), "docs\\[None\\]"),
         (maxsim.score, ((3, 4, 8), (5, 6, 8)), "score_matrix"),
