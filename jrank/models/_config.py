@@ -15,9 +15,12 @@ ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
     "gelu_fast": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_python_tanh": "gelu_tanh",
+    "gelu_accurate": "gelu_tanh",
     "relu": "relu",
     "silu": "silu",
     "swish": "silu",
+    "tanh": "tanh",
 }
 
 
@@ -39,7 +42,7 @@ class EncoderConfig:
       type_vocab_size: rows of the token type embedding; 0 where the family has none.
       embedding_size: width of the embeddings; another than ``hidden_size`` needs a projection.
       layer_norm_eps: added to the variance.
-      activation: "gelu" (exact), "gelu_tanh", "relu" or "silu".
+      activation: "gelu" (exact), "gelu_tanh", "tanh", "relu" or "silu".
       pad_id: token id of padding.
       hidden_dropout: dropout of embeddings and of each block's output, in training.
       attention_dropout: dropout of attention probabilities, in training.
@@ -172,14 +175,15 @@ def read_labels(raw: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(f"LABEL_{i}" for i in range(read_field(raw, "num_labels", int, 1)))
 
 
-def read_activation(raw: Mapping[str, Any], name: str = "hidden_act") -> str:
+def read_activation(raw: Mapping[str, Any], name: str = "hidden_act", default: str = "gelu") -> str:
     """Read the activation of a ``config.json``.
 
     Args:
       raw: the configuration.
       name: the field that names it.
+      default: where the field is missing.
     """
-    given = read_field(raw, name, str, "gelu")
+    given = read_field(raw, name, str, default)
     if given not in ACTIVATIONS:
         raise ModelError(
             f"config.json: {name} is {given!r}, which is not supported",

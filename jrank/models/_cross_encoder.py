@@ -12,9 +12,10 @@ from jax.sharding import Mesh
 
 from jrank.models import _functions as functions
 from jrank.models._batches import run_batches
-from jrank.models._checkpoint import read_checkpoint
+from jrank.models._checkpoint import read_assets, read_checkpoint
 from jrank.models._config import EncoderConfig
 from jrank.models._families import config_from
+from jrank.models._sentence import SENTENCE_FILES, cross_encoder_fields
 from jrank.models._shell import Shell, Source, check_vocabulary, load_tokenizer, need_tokenizer
 from jrank.models._text_encoder import check_max_length, save
 from jrank.models._weights import DEFAULT_MODEL, find_weights
@@ -81,7 +82,8 @@ class CrossEncoder(Shell):
         directory = find_weights(name_or_dir)
         found = read_checkpoint(directory, parts=("encoder", "pooler", "head"), num_labels=num_labels, seed=seed)
         tokenizer = load_tokenizer(directory, found.config.vocab_size)
-        return cls(found.params, found.config, tokenizer, source=Source(found.raw, found.assets, found.new))
+        raw = {**found.raw, **cross_encoder_fields(found.raw, read_assets(directory, SENTENCE_FILES))}
+        return cls(found.params, found.config, tokenizer, source=Source(raw, found.assets, found.new))
 
     @classmethod
     def from_config(

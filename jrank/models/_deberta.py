@@ -49,6 +49,8 @@ class DebertaConfig(EncoderConfig):
       absolute: whether absolute positions are added to the input.
       pooler_activation: of the head's first layer.
       pooler_dropout: before the head's first layer, in training.
+      conv_width: tokens that the convolution beside the first layer sees, odd; 0 for none.
+      conv_activation: what the convolution goes through.
     """
 
     relative: bool = True
@@ -60,15 +62,12 @@ class DebertaConfig(EncoderConfig):
     absolute: bool = False
     pooler_activation: str = "gelu"
     pooler_dropout: float = 0.0
+    conv_width: int = 0
+    conv_activation: str = "tanh"
 
 
 def _parse(raw: Mapping[str, Any]) -> DebertaConfig:
     hidden, heads = read_field(raw, "hidden_size", int), read_field(raw, "num_attention_heads", int)
-    if read_field(raw, "conv_kernel_size", int, 0) > 0:
-        raise ModelError(
-            "config.json: conv_kernel_size is set, and the convolution of DeBERTa-v2-xlarge is not supported",
-            reason="invalid_config",
-        )
     for name, expected in (("attention_head_size", hidden // max(heads, 1)), ("pooler_hidden_size", hidden)):
         if read_field(raw, name, int, expected) != expected:
             raise ModelError(f"config.json: {name} is {raw[name]}, {expected} was expected", reason="invalid_config")
@@ -105,7 +104,20 @@ def _parse(raw: Mapping[str, Any]) -> DebertaConfig:
         absolute=read_field(raw, "position_biased_input", bool, True),
         pooler_activation=read_activation(raw, "pooler_hidden_act"),
         pooler_dropout=read_field(raw, "pooler_dropout", float, 0.0),
+        conv_width=_conv_width(raw),
+        conv_activation=read_activation(raw, "conv_act", "tanh"),
     )
+
+
+def _conv_width(raw: Mapping[str, Any]) -> int:
+    width, groups = read_field(raw, "conv_kernel_size", int, 0), read_field(raw, "conv_groups", int, 1)
+    if width > 0 and width % 2 == 0:
+        raise ModelError(
+            f"config.json: conv_kernel_size is {width}, an odd number was expected", reason="invalid_config"
+        )
+    if width > 0 and groups != 1:
+        raise ModelError(f"config.json: conv_groups is {groups}, 1 was expected", reason="invalid_config")
+    return max(width, 0)
 
 
 def _words(text: str) -> list[str]:
@@ -138,6 +150,8 @@ def _tensors(config: DebertaConfig) -> list[Tensor]:
         tensors += embedding(("relative", "distance"), "encoder.rel_embeddings", 2 * config.buckets, d)
     if config.normalized_positions:
         tensors += norm(("relative", "norm"), "encoder.LayerNorm", d)
+    if config.conv_width:
+        tensors += _conv_tensors(config.conv_width, d)
     for i in range(config.num_layers):
         path, name = ("layers", i), f"encoder.layer.{i}"
         for part in ("query", "key", "value"):
@@ -153,6 +167,15 @@ def _tensors(config: DebertaConfig) -> list[Tensor]:
         tensors += norm((*path, "output_norm"), f"{name}.output.LayerNorm", d)
     tensors += affine(("pooler",), "pooler.dense", d, d, part="pooler", prefixed=False)
     return tensors + affine(("head",), "classifier", d, config.num_labels, part="head")
+
+
+def _conv_tensors(width: int, d: int) -> list[Tensor]:
+    name = "encoder.conv"
+    return [
+        Tensor(("conv", "kernel"), f"{name}.conv.weight", (width, d, d), transpose=True),
+        Tensor(("conv", "bias"), f"{name}.conv.bias", (d,), init="zeros"),
+        *norm(("conv", "norm"), f"{name}.LayerNorm", d),
+    ]
 
 
 def log_buckets(size: int, buckets: int, max_distance: int) -> np.ndarray:
@@ -199,6 +222,7 @@ def _encode(
     x = _embed(params["embeddings"], config, input_ids, token_type_ids)
     x = drop(x.astype(dtype), config.hidden_dropout, subkey(rng, 0))
     bias = mask_bias(attention_mask)
+    near = _convolve(params["conv"], config, x, attention_mask, rng) if config.conv_width else None
     far = _by_distance(params["relative"], config, input_ids.shape[1], dtype) if config.relative else None
 
     def layer(p: Any, x: Array, bias: Array, far: tuple[Array, Array] | None, rng: Array | None) -> Array:
@@ -208,6 +232,8 @@ def _encode(
         layer = jax.checkpoint(layer)
     for i, p in enumerate(params["layers"]):
         x = layer(p, x, bias, far, subkey(rng, i + 1))
+        if i == 0 and near is not None:
+            x = layer_norm(params["conv"]["norm"], x + near, config.layer_norm_eps)
     return x
 
 
@@ -221,6 +247,21 @@ def _embed(params: Any, config: DebertaConfig, input_ids: Array, token_type_ids:
     if "projection" in params:
         x = dense(params["projection"], x)
     return layer_norm(params["norm"], x, config.layer_norm_eps)
+
+
+def _convolve(params: Any, config: DebertaConfig, x: Array, attention_mask: Array, rng: Array | None) -> Array:
+    """What the neighbours of each token add to the first layer's output, as one product for each of them."""
+    b, t, d = x.shape
+    # What stands at padding must not reach the tokens beside it.
+    x = jnp.where((attention_mask > 0)[:, :, None], x, jnp.zeros((), x.dtype))
+    edge = jnp.zeros((b, config.conv_width // 2, d), x.dtype)
+    padded = jnp.concatenate([edge, x, edge], axis=1)
+    total = params["bias"].astype(x.dtype).reshape(1, 1, -1)
+    place = lax.broadcasted_iota(jnp.int32, (t,), 0)  # slices of a free length do not export
+    for i in range(config.conv_width):
+        total = total + jnp.matmul(jnp.take(padded, place + i, axis=1), params["kernel"][i].astype(x.dtype))
+    dropped = drop(total, config.hidden_dropout, subkey(rng, config.num_layers + 1))
+    return activate(dropped, config.conv_activation)
 
 
 def _by_distance(params: Any, config: DebertaConfig, length: Any, dtype: Any) -> tuple[Array, Array]:

@@ -65,6 +65,8 @@ class ModernBertConfig(EncoderConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.window < 0:
+            raise ModelError(f"window is {self.window}, at least 0 was expected", reason="invalid_config")
         if self.head_size % 2:
             raise ModelError(
                 f"the attention heads are {self.head_size} wide, rotary positions need an even width",
@@ -79,12 +81,18 @@ def _parse(raw: Mapping[str, Any]) -> ModernBertConfig:
         raise ModelError(
             f"config.json: classifier_pooling is {pooling!r}, 'cls' or 'mean' was expected", reason="invalid_config"
         )
+    window = read_field(raw, "local_attention", int, 128)
+    hidden, heads = read_field(raw, "hidden_size", int), read_field(raw, "num_attention_heads", int)
+    # Other releases name half of the window, or the width of a head; here both follow from the rest.
+    for name, expected in (("sliding_window", window // 2), ("head_dim", hidden // max(heads, 1))):
+        if read_field(raw, name, int, expected) != expected:
+            raise ModelError(f"config.json: {name} is {raw[name]}, {expected} was expected", reason="invalid_config")
     return ModernBertConfig(
         family="modernbert",
         vocab_size=read_field(raw, "vocab_size", int),
-        hidden_size=read_field(raw, "hidden_size", int),
+        hidden_size=hidden,
         num_layers=layers,
-        num_heads=read_field(raw, "num_attention_heads", int),
+        num_heads=heads,
         intermediate_size=read_field(raw, "intermediate_size", int),
         max_positions=read_field(raw, "max_position_embeddings", int, 8192),
         type_vocab_size=0,
@@ -97,7 +105,7 @@ def _parse(raw: Mapping[str, Any]) -> ModernBertConfig:
         mlp_dropout=read_field(raw, "mlp_dropout", float, 0.0),
         initializer_range=read_field(raw, "initializer_range", float, 0.02),
         labels=read_labels(raw),
-        window=read_field(raw, "local_attention", int, 128),
+        window=window,
         full_layers=_full_layers(raw, layers),
         theta_full=_theta(raw, FULL, "global_rope_theta", 160000.0),
         theta_sliding=_theta(raw, SLIDING, "local_rope_theta", 10000.0),
@@ -129,6 +137,12 @@ def _full_layers(raw: Mapping[str, Any], layers: int) -> tuple[bool, ...]:
 
 def _theta(raw: Mapping[str, Any], kind: str, old_name: str, default: float) -> float:
     rope = raw.get("rope_parameters")
+    if isinstance(rope, Mapping) and not set(rope) <= {FULL, SLIDING}:
+        raise ModelError(
+            f"config.json: rope_parameters has the keys {sorted(map(str, rope))},"
+            f" {FULL!r} and {SLIDING!r} were expected",
+            reason="invalid_config",
+        )
     given = rope.get(kind) if isinstance(rope, Mapping) else None
     given = given if isinstance(given, Mapping) else {}
     if given.get("rope_type", "default") != "default" or raw.get("rope_scaling"):

@@ -7,7 +7,7 @@ from typing import Any
 
 from jrank.errors import ModelError
 
-__all__ = ["SENTENCE_FILES", "SentenceSettings", "read_sentence_settings"]
+__all__ = ["SENTENCE_FILES", "SentenceSettings", "cross_encoder_fields", "read_sentence_settings"]
 
 # Carried along with a text encoder; a cross-encoder that kept them would be taken for one.
 SENTENCE_FILES = (
@@ -90,6 +90,43 @@ def read_sentence_settings(assets: Mapping[str, bytes]) -> SentenceSettings:
         length if isinstance(length, int) and not isinstance(length, bool) and length > 0 else None,
         foreign[0] if foreign else "",
     )
+
+
+def cross_encoder_fields(raw: Mapping[str, Any], assets: Mapping[str, bytes]) -> dict[str, Any]:
+    """Fields for the config.json of a cross-encoder that sentence-transformers saved: its activation stays known.
+
+    Releases before 6 keep the activation of ``predict`` in config.json, later ones in a file of their own, which is
+    not carried along; all of them read it from config.json.
+
+    Args:
+      raw: the fields of its config.json.
+      assets: contents by file name.
+
+    Returns:
+      What to add to ``raw``; empty for a directory that is not of a cross-encoder.
+
+    Raises:
+      ModelError: a module follows the transformer, or a file is no JSON of the expected kind.
+
+    >>> settings = b'{"model_type": "CrossEncoder", "activation_fn": "torch.nn.Tanh"}'
+    >>> cross_encoder_fields({}, {"config_sentence_transformers.json": settings})
+    {'sentence_transformers': {'activation_fn': 'torch.nn.Tanh'}}
+    """
+    settings = _object(assets, "config_sentence_transformers.json", dict)
+    if settings.get("model_type") != "CrossEncoder":
+        return {}
+    modules = [module.get("type", "") for module in _object(assets, "modules.json", list) if isinstance(module, dict)]
+    others = [name for name in (str(module).rsplit(".", 1)[-1] for module in modules) if name != "Transformer"]
+    if others:
+        raise ModelError(
+            f"the cross-encoder consists of a transformer and {', '.join(others)}, which is not supported",
+            reason="invalid_config",
+            hint="one that ends in a classifier of its own transformer is read",
+        )
+    activation = settings.get("activation_fn")
+    if not isinstance(activation, str) or "sentence_transformers" in raw:
+        return {}
+    return {"sentence_transformers": {"activation_fn": activation}}
 
 
 def _object(assets: Mapping[str, bytes], name: str, kind: type) -> Any:

@@ -183,6 +183,10 @@ def test_configurations_that_do_not_fit(change, words, cases, write_case):
         ({"classifier_pooling": "max"}, "classifier_pooling is 'max'"),
         ({"hidden_size": 12}, "heads are 3 wide"),
         ({"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "scaled rotary positions"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "rope_parameters has the keys"),
+        ({"sliding_window": 128}, "sliding_window is 128, 4 was expected"),
+        ({"head_dim": 8}, "head_dim is 8, 4 was expected"),
+        ({"local_attention": -1}, "at least 0 was expected"),
     ],
 )
 def test_modernbert_configurations_that_do_not_fit(change, words, cases):
@@ -193,7 +197,8 @@ def test_modernbert_configurations_that_do_not_fit(change, words, cases):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"conv_kernel_size": 3}, "the convolution of DeBERTa-v2-xlarge"),
+        ({"conv_kernel_size": 4}, "conv_kernel_size is 4, an odd number"),
+        ({"conv_kernel_size": 3, "conv_groups": 2}, "conv_groups is 2, 1 was expected"),
         ({"pos_att_type": ["c2p", "p2p"]}, "pos_att_type is"),
         ({"pooler_hidden_size": 8}, "pooler_hidden_size is 8, 16 was expected"),
     ],

@@ -21,6 +21,7 @@ CASES = [
     "deberta-v3",
     "deberta-v2-apart",
     "deberta-v2-c2p",
+    "deberta-v2-convolution",
     "distilbert",
     "modernbert-cls",
     "modernbert-mean",

@@ -78,3 +78,37 @@ def test_an_encoder_follows_its_directory_and_takes_it_along(write_case, tmp_pat
     # A cross-encoder made of it is none of these.
     models.CrossEncoder.from_pretrained(tmp_path / "saved").save_pretrained(tmp_path / "cross")
     assert not (tmp_path / "cross" / "1_Pooling").exists()
+
+
+def as_sentence_transformers(
+    place, modules=("transformer.Transformer",), activation="torch.nn.modules.linear.Identity"
+):
+    """What release 6 of sentence-transformers writes beside a cross-encoder."""
+    settings = {"model_type": "CrossEncoder", "activation_fn": activation}
+    (place / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    (place / "modules.json").write_text(json.dumps([{"type": f"sentence_transformers.modules.{m}"} for m in modules]))
+    return place
+
+
+def test_the_activation_of_a_cross_encoder_is_written_back(write_case, tmp_path):
+    place = as_sentence_transformers(write_case("bert"))
+    models.CrossEncoder.from_pretrained(place).save_pretrained(tmp_path / "copy")
+    raw = json.loads((tmp_path / "copy" / "config.json").read_text())
+    assert raw["sentence_transformers"] == {"activation_fn": "torch.nn.modules.linear.Identity"}
+    assert not (tmp_path / "copy" / "modules.json").exists()
+
+
+def test_what_config_json_says_about_the_activation_stays(write_case, tmp_path, cases):
+    place = as_sentence_transformers(write_case("bert"))
+    said = {"sentence_transformers": {"activation_fn": "torch.nn.Tanh", "version": "4.1.0"}}
+    old = {"sbert_ce_default_activation_function": "torch.nn.Sigmoid"}
+    (place / "config.json").write_text(json.dumps(cases["bert"]["config"] | said | old))
+    models.CrossEncoder.from_pretrained(place).save_pretrained(tmp_path / "copy")
+    raw = json.loads((tmp_path / "copy" / "config.json").read_text())
+    assert {key: raw[key] for key in said | old} == said | old
+
+
+def test_a_cross_encoder_with_further_modules_is_refused(write_case):
+    place = as_sentence_transformers(write_case("bert"), ("transformer.Transformer", "logit_score.LogitScore"))
+    with pytest.raises(ModelError, match="a transformer and LogitScore"):
+        models.CrossEncoder.from_pretrained(place)
