@@ -173,7 +173,12 @@ FAMILIES = {
         "hidden_dim": 64,
         "max_position_embeddings": 48,
     },
-    "deberta-v2": {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["c2p", "p2c"]},
+    "deberta-v2": {
+        "relative_attention": True,
+        "position_buckets": 8,
+        "conv_kernel_size": 3,
+        "pos_att_type": ["c2p", "p2c"],
+    },
     "modernbert": {"global_attn_every_n_layers": 2, "local_attention": 8, "pad_token_id": 0},
 }
 
