@@ -4,6 +4,10 @@ Each training query gives a list: relevant documents, and negatives that a first
 qrels/dev.tsv choose the best parameters; without that file a tenth of the training queries does. Of a single file of
 judgments 0.4 of the queries are kept for the test, 0.1 for validation, by the hash of their texts.
 
+With --num-labels N the grades 0 to N - 1 are classes, learnt by cross-entropy, and the model has an output for each; a
+document that nobody judged counts as grade 0. Ranked is by the expected grade. Several labels at once, which judgments
+in this layout do not hold, are for fit_cross_encoder.
+
   jrank train cross-encoder --data beir/scifact/ --out reranker/
   jrank train cross-encoder --data beir/scifact/ --model my-model/ --out reranker/ --loss lambdarank --evaluate 50
   jrank search index/ --queries beir/scifact/queries.jsonl -k 100 -o found.trec
@@ -29,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-length", type=positive, default=128, metavar="N", help="tokens of a pair (default: 128)")
     add_loop_options(parser, rate=5e-5, batch_size=8, loss="softmax")
     group = parser.add_argument_group("cross-encoder")
+    group.add_argument(
+        "--num-labels", type=positive, default=1, metavar="N", help="more than 1: outputs, one for each grade from 0"
+    )
     group.add_argument("--max-steps", type=positive, metavar="N", help="the schedule ends with the last one")
     group.add_argument(
         "--head-learning-rate",
@@ -54,8 +61,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from jrank.sharding import make_mesh
     from jrank.training import fit_cross_encoder
 
+    classes = args.num_labels > 1
+    if classes:
+        _check_options(args)
+        args.loss, args.loss_fn = "cross-entropy", None
+    elif args.positives is None:
+        args.positives = 1
     task = read_task(args)
-    model = CrossEncoder.from_pretrained(args.model or DEFAULT_MODEL, num_labels=1, seed=args.seed)
+    if classes:
+        _check_grades(task, args.num_labels)
+    model = CrossEncoder.from_pretrained(args.model or DEFAULT_MODEL, num_labels=args.num_labels, seed=args.seed)
     progress = sys.stderr.isatty()
     sizes = f"{len(task.train)} lists, {len(task.validation)} for validation"
     sys.stderr.write(f"{task.collection!r}: {sizes}, candidates from {task.candidates.name}\n")
@@ -64,6 +79,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         task.train,
         validation=task.validation or None,
         loss=args.loss_fn,
+        metric=graded_ndcg if classes else None,
         max_length=args.max_length,
         list_size=args.list_size,
         batch_size=args.batch_size,
@@ -88,9 +104,57 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     result.model.save_pretrained(args.out)
     more: dict[str, Any] = {"lists": len(task.train)}
     if args.evaluate:
-        more["evaluation"], more["first stage in mix"] = rerank_test(
-            task,
-            lambda pairs: result.model.score(pairs, max_length=args.max_length, progress=progress),
-            args.evaluate,
-        )
+
+        def score(pairs: list[tuple[str, str]]) -> Any:
+            scores = result.model.score(pairs, max_length=args.max_length, progress=progress)
+            return expected_grade(scores) if classes else scores
+
+        more["evaluation"], more["first stage in mix"] = rerank_test(task, score, args.evaluate)
     return summary(args, result, **more)
+
+
+def expected_grade(outputs: Any) -> Any:
+    """The mean of the grades, each with the probability that the outputs ``[..., grades]`` give it."""
+    import jax
+    import jax.numpy as jnp
+
+    return jax.nn.softmax(jnp.asarray(outputs), axis=-1) @ jnp.arange(outputs.shape[-1], dtype=jnp.float32)
+
+
+def graded_ndcg(outputs: Any, labels: Any, *, where: Any) -> Any:
+    """NDCG@10 of the order by the expected grade."""
+    from jrank.metrics import ndcg_metric
+
+    return ndcg_metric(expected_grade(outputs), labels, where=where, topn=10)
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse what says nothing about classes."""
+    from jrank.errors import DataError
+
+    for name, wrong, why in (
+        ("--loss", args.loss != "softmax", "classes are learnt by cross-entropy"),
+        ("--teacher", args.teacher is not None, "the scores of a teacher are no classes"),
+        ("--min-grade", args.min_grade != 1, "every grade is a class of its own"),
+    ):
+        if wrong:
+            raise DataError(
+                f"{name} does not go with --num-labels {args.num_labels}: {why}",
+                reason="invalid_value",
+                hint=f"leave one of the two out, {name} or --num-labels",
+            )
+
+
+def _check_grades(task: Any, classes: int) -> None:
+    """Refuse grades that are no classes."""
+    from jrank.errors import DataError
+
+    for query, _, labels in [*task.train, *task.validation]:
+        for grade in labels:
+            if grade != int(grade) or not 0 <= grade < classes:
+                raise DataError(
+                    f"a document of the query {query!r:.80} has the grade {grade:g}, "
+                    f"expected a whole number from 0 to {classes - 1}",
+                    reason="invalid_value",
+                    hint="--num-labels is the largest grade and 1",
+                )

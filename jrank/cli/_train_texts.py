@@ -55,7 +55,9 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         "(default), which indexes the collection",
     )
     group.add_argument("--negatives", type=natural, default=7, metavar="N", help="of each list (default: 7)")
-    group.add_argument("--positives", type=positive, default=1, metavar="N", help="most of each list (default: 1)")
+    group.add_argument(
+        "--positives", type=positive, metavar="N", help="most of each list (default: 1, with --num-labels all)"
+    )
     group.add_argument(
         "--depth", type=positive, default=50, metavar="N", help="negatives come from the first N (default: 50)"
     )

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -107,6 +108,34 @@ def test_the_report_as_json_and_a_directory_that_is_there(collection, start, tmp
     assert train(collection, start, out, "--max-steps", "2") == 1
     assert "is not empty; name a new directory, or pass --replace" in capsys.readouterr().err
     assert train(collection, start, out, "--max-steps", "2", "--replace", "--validation-queries", "0") == 0
+
+
+def test_grades_are_classes(collection, start, tmp_path, capsys):
+    graded = tmp_path / "graded"
+    shutil.copytree(collection, graded)
+    for path in (graded / "qrels").iterdir():
+        head, *lines = path.read_text().splitlines()
+        lines = [line[:-1] + "2" for line in lines] + [line[:-3] + "1\t1" for line in lines]  # "good" 2, "bad" 1
+        path.write_text("\n".join([head, *lines]) + "\n")
+    tokenizer, out = CrossEncoder.from_pretrained(start).tokenizer, tmp_path / "model"
+    raw = {**RAW, "vocab_size": len(TOPICS) + len(OTHERS) + 8}
+    start = tmp_path / "start"
+    CrossEncoder.from_config(raw, tokenizer, num_labels=3, seed=0).save_pretrained(start)
+    assert train(graded, start, out, "--num-labels", "3", "--epochs", "12", "--evaluate", "4") == 0
+    report = json.loads((out / "training.json").read_text())
+    assert report["evaluation"]["reranked"]["ndcg@10"] > 0.9 > report["evaluation"]["bm25"]["ndcg@10"]
+    outputs = CrossEncoder.from_pretrained(out).score(
+        [("old river", f"old river {w}") for w in ("poor", "bad", "good")]
+    )
+    assert outputs.shape == (3, 3)
+    np.testing.assert_array_equal(outputs.argmax(axis=1), [0, 1, 2])
+    capsys.readouterr()
+    for more, said in (
+        (["--num-labels", "2"], "has the grade 2, expected a whole number from 0 to 1"),
+        (["--num-labels", "3", "--loss", "lambdarank"], "--loss does not go with --num-labels 3"),
+    ):
+        assert train(graded, start, tmp_path / "no", *more) == 1
+        assert said in capsys.readouterr().err
 
 
 def options(data, **more):
