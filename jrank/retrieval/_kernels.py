@@ -1,6 +1,7 @@
 """Exact search over vectors on the device: blocks of queries, and the best groups before the best documents."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,8 @@ __all__ = ["GROUP", "backend", "best_documents", "place_documents"]
 
 # Documents per group. A row of scores is first reduced to group maxima, so that the sort sees 1/16 of it.
 GROUP = 16
+# Documents that a CPU scores at a time: the most, and fewer than which do not keep its cores busy.
+MOST, LEAST = 2048, 256
 
 
 def place_documents(
@@ -94,34 +97,64 @@ def _best(queries, vectors, scales, allowed, k):
 
     Groups are looked through in their order, so that of equal scores the earlier document wins.
     """
-    scores = _scores(queries, vectors, scales)
-    rows, capacity = scores.shape
-    groups = capacity // GROUP
+    count, capacity = queries.shape[0], vectors.shape[0]
+    # On a CPU XLA takes numbers of 16 bits out of an array one by one, for blocks and for a product with a vector.
+    slow = jax.default_backend() == "cpu" and vectors.dtype.itemsize == 2
+    if count == 1 and slow:
+        queries = jnp.concatenate([queries, queries])
+    rows, groups, block = queries.shape[0], capacity // GROUP, math.gcd(capacity, MOST)
+    queries, factor = _prepared(queries, vectors.dtype, scales)
     # Added, not selected: so the mask joins the reduction, and the scores are written once and read once.
     mask = jnp.where(allowed, 0, -jnp.inf).astype(jnp.float32)
+    if jax.default_backend() != "cpu" or slow or block < LEAST:
+        scores, axis = _scores(queries, factor, vectors, scales).reshape(rows, groups, GROUP), 0
+        maxima = (scores + mask.reshape(1, groups, GROUP)).max(axis=-1)
+    else:
+        scores, maxima = _in_blocks(queries, factor, vectors, scales, mask, block)
+        axis, maxima = 2, maxima.T
     if k * 2 >= groups:
-        best, place = lax.top_k(scores + mask[None, :], k)
-        return best, place
-    grouped, mask = scores.reshape(rows, groups, GROUP), mask.reshape(groups, GROUP)
-    chosen = jnp.sort(lax.top_k((grouped + mask[None]).max(axis=-1), k)[1], axis=-1)
-    inside = jax.vmap(lambda row, which: row[which])(grouped, chosen) + mask[chosen]
+        best, place = lax.top_k(jnp.moveaxis(scores, axis, 0).reshape(rows, capacity) + mask[None], k)
+        return best[:count], place[:count]
+    chosen = jnp.sort(lax.top_k(maxima, k)[1], axis=-1)
+    inside = jax.vmap(lambda scores, which: scores[which], (axis, 0))(scores, chosen)
+    inside += mask.reshape(groups, GROUP)[chosen]
     best, place = lax.top_k(inside.reshape(rows, k * GROUP), k)
     group = jnp.take_along_axis(chosen, place // GROUP, axis=-1)
-    return best, group * GROUP + place % GROUP
+    return best[:count], (group * GROUP + place % GROUP)[:count]
 
 
-def _scores(queries, vectors, scales):
-    contract = (((1,), (1,)), ((), ()))
+def _in_blocks(queries, factor, vectors, scales, mask, block):
+    """Scores ``[groups, GROUP, b]`` and maxima of the allowed ones ``[groups, b]``.
+
+    The scores of a block are in the cache when its maxima are taken, and documents are the long operand of the product.
+    """
+    rows = queries.shape[0]
+
+    def score(part):
+        vectors, scales, mask = part
+        scores = _scores(vectors, scales, queries, factor).reshape(-1, GROUP, rows)
+        return scores, (scores + mask.reshape(-1, GROUP, 1)).max(axis=1)
+
+    parts = jax.tree.map(lambda array: array.reshape(-1, block, *array.shape[1:]), (vectors, scales, mask))
+    scores, maxima = lax.map(score, parts)
+    return scores.reshape(-1, GROUP, rows), maxima.reshape(-1, rows)
+
+
+def _prepared(queries, dtype, scales):
+    """Queries in the type of the vectors, and what a step of each is worth where these are bytes."""
     if scales is None:
-        return lax.dot_general(
-            queries.astype(vectors.dtype),
-            vectors,
-            contract,
-            precision=lax.Precision.HIGHEST,
-            preferred_element_type=jnp.float32,
-        )
+        return queries.astype(dtype), None
     # The queries become bytes too, so that the product runs on integers.
-    step = jnp.abs(queries).max(axis=1, keepdims=True) / 127
-    whole = jnp.round(queries / jnp.where(step > 0, step, 1)).astype(jnp.int8)
-    product = lax.dot_general(whole, vectors, contract, preferred_element_type=jnp.int32)
-    return product.astype(jnp.float32) * step * scales[None, :]
+    step = jnp.abs(queries).max(axis=1) / 127
+    return jnp.round(queries / jnp.where(step > 0, step, 1)[:, None]).astype(jnp.int8), step
+
+
+def _scores(left, left_steps, right, right_steps):
+    """Products of all rows on the left with all on the right."""
+    contract = (((1,), (1,)), ((), ()))
+    if left_steps is None:
+        return lax.dot_general(
+            left, right, contract, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32
+        )
+    product = lax.dot_general(left, right, contract, preferred_element_type=jnp.int32)
+    return product.astype(jnp.float32) * left_steps[:, None] * right_steps[None, :]

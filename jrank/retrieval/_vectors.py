@@ -124,7 +124,7 @@ def unpack(stored: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def capacity_for(count: int, shards: int = 1, group: int = 16) -> int:
-    """Return a number of rows that many counts share: at most an eighth of them is wasted.
+    """Return a number of rows that many counts share: at most an eighth of them is wasted, of many a sixteenth.
 
     Args:
       count: how many rows are needed.
@@ -134,6 +134,6 @@ def capacity_for(count: int, shards: int = 1, group: int = 16) -> int:
     >>> [capacity_for(n) for n in (0, 1, 100, 1000, 1001)]
     [0, 16, 112, 1024, 1024]
     """
-    step = max(1 << max(count.bit_length() - 4, 4), group)
+    step = max(1 << max(count.bit_length() - (4 if count < 1 << 15 else 5), 4), group)
     step = -(-step // (shards * group)) * shards * group
     return -(-count // step) * step

@@ -55,12 +55,19 @@ def test_ties_go_to_the_earlier_document(vectors, queries):
         check(index.search(queries, k=k), scores, k)
 
 
-def test_the_groups_are_used_and_exact():
-    scores = RNG.integers(0, 9, size=(6, 4096)).astype(np.float32)
-    best, place = _kernels.best_documents(np.eye(6, dtype=np.float32), scores.T.copy(), None, np.ones(4096, bool), k=20)
-    want = np.argsort(-scores, axis=1, kind="stable")[:, :20]
+# Blocks of 2048 documents, of 256, and none; whole numbers, so that every type is exact and many scores tie.
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize(("count", "asked"), [(4096, 6), (4864, 1), (4080, 6)])
+def test_groups_and_blocks_are_exact(count, asked, dtype):
+    rng = np.random.default_rng(count)
+    scores, allowed = rng.integers(0, 9, size=(asked, count)), rng.random(count) < 0.5
+    vectors, scales, queries = jnp.asarray(scores.T, dtype), None, np.eye(asked, dtype=np.float32)
+    if dtype == "int8":
+        scales, queries = np.ones(count, np.float32), queries * 127
+    best, place = _kernels.best_documents(queries, vectors, scales, allowed, k=20)
+    want = np.argsort(np.where(allowed, -scores, 1), axis=1, kind="stable")[:, :20]
     np.testing.assert_array_equal(place, want)
-    np.testing.assert_array_equal(best, np.take_along_axis(scores, want, 1))
+    np.testing.assert_array_equal(best, np.take_along_axis(scores, want, 1) * (127 if dtype == "int8" else 1))
 
 
 def test_blocks_of_queries_and_odd_numbers(monkeypatch):
@@ -195,6 +202,7 @@ def test_few_shapes_are_compiled():
         assert capacity_for(n) >= n
         assert capacity_for(n) % _kernels.GROUP == 0
         assert capacity_for(n) <= max(1.126 * n, n + 16)
+    assert 100_000 <= capacity_for(100_000) < 1.06 * 100_000
     index = DenseIndex.build(RNG.normal(size=(200, 4)))
     index.search(np.ones((3, 4)), k=5)
     before = _kernels.best_documents._cache_size()
