@@ -127,6 +127,19 @@ def test_sharded_codes_are_equal(mesh8, bits, scale):
             assert np.array_equal(np.asarray(getattr(spread, name))[: len(want)], want)
 
 
+def test_two_bits_of_few_tokens_are_exact_on_devices(mesh8):
+    # Each of the three tokens is a centroid, so that every product is a whole number; documents 0 and 3 tie.
+    few = np.asarray(PACKED[0])[:3]
+    places = [0, 1], [2], [0, 1, 2], [1, 0]
+    docs = maxsim.quantize(maxsim.pack([few[list(some)] for some in places], group_tokens=4), 2)
+    spread = docs.shard(mesh8)
+    want = np.array([(QUERY @ few[list(some)].T).max(axis=1).sum() for some in places])
+    assert np.array_equal(maxsim.score_packed(QUERY, spread, mesh=mesh8), want)
+    grad = jax.grad(lambda query: maxsim.score_packed(query, spread, mesh=mesh8).sum())(QUERY)
+    best = [few[list(some)][(QUERY @ few[list(some)].T).argmax(axis=1)] for some in places]
+    assert np.array_equal(grad, np.sum(best, axis=0))
+
+
 def test_bytes():
     assert PACKED.nbytes >= PACKED.tokens.nbytes
     assert maxsim.pack(DOCS, dtype="bfloat16").tokens.nbytes * 2 == maxsim.pack(DOCS).tokens.nbytes

@@ -352,6 +352,20 @@ def test_spread_over_devices(mesh8):
         np.testing.assert_allclose(coded.search(QUERIES, 9).scores, want.scores, rtol=1e-6)
 
 
+def test_two_bits_spread_over_devices(mesh8, tmp_path):
+    # Few distinct tokens: each is a centroid, so that every product is a whole number and there are ties.
+    rng = np.random.default_rng(4)
+    few = rng.integers(-3, 4, (6, D)).astype(np.float32)
+    docs = [few[rng.integers(0, 6, rng.integers(1, 5))] for _ in DOCS]
+    index = MultiVectorIndex.build(docs[:40], IDS[:40], metric="dot", dtype="2bit", mesh=mesh8)
+    index.search(QUERIES, 1)
+    index.add(docs[40:], IDS[40:])
+    index.save(tmp_path / "index")
+    for some in (index, MultiVectorIndex.load(tmp_path / "index", mesh=mesh8)):
+        check(some.search(QUERIES, 9), reference(QUERIES, docs), IDS, 9)
+        check(some.search(QUERIES, 9, candidates=[IDS] * len(QUERIES)), reference(QUERIES, docs), IDS, 9)
+
+
 def test_bad_input(tmp_path, whole):
     index = MultiVectorIndex.build(DOCS[:3], metric="dot")
     with pytest.raises(RetrieveError, match="vectors of 5 dimensions, the index holds vectors of 8"):
