@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import hmac
 import json
 import logging
@@ -78,7 +79,8 @@ def create_app(
             )
         ),
     ]
-    return starlette.Starlette(routes=routes, lifespan=server.lifespan)
+    unknown = {404: server.unknown, 405: server.unknown}
+    return starlette.Starlette(routes=routes, lifespan=server.lifespan, exception_handlers=unknown)
 
 
 class _Server:
@@ -139,9 +141,21 @@ class _Server:
     def _authorize(self, request: Any) -> None:
         if self.api_key is None:
             return
-        given = request.headers.get("authorization", "").encode()
-        if not hmac.compare_digest(given, f"Bearer {self.api_key}".encode()):
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        same = hmac.compare_digest(given.strip().encode(), self.api_key.encode())
+        if scheme.lower() != "bearer" or not same:
             raise Refusal(401, "the key is missing or wrong", {"WWW-Authenticate": "Bearer"})
+
+    async def unknown(self, request: Any, error: Any) -> Any:
+        """Answer what no route takes, as all other errors are answered."""
+        message = (
+            "there is no such path; /openapi.json lists them" if error.status_code == 404 else "not with this method"
+        )
+        guarded = self.guard("other", functools.partial(self._refuse, error.status_code, message, error.headers))
+        return await guarded(request)
+
+    async def _refuse(self, status: int, message: str, headers: Any, request: Any) -> Any:
+        raise Refusal(status, message, dict(headers or {}))
 
     def _error(self, status: int, message: str, identity: str, headers: dict[str, str] | None = None) -> Any:
         body = {"message": message, "error": message, "error_type": _KINDS.get(status, "backend"), "id": identity}
@@ -201,7 +215,10 @@ class _Server:
         if self.batcher is None:
             raise Refusal(503, "not ready", {"Retry-After": "1"})
         cut = self.limits.document_characters
-        pairs = [(wanted.query, document[:cut]) for document in wanted.documents]
+        texts = [document[:cut] for document in wanted.documents]
+        if wanted.document_tokens is not None:
+            texts = await asyncio.to_thread(self.ranker.tokenizer.heads, texts, wanted.document_tokens)
+        pairs = [(wanted.query, text) for text in texts]
         try:
             async with asyncio.timeout(self.limits.seconds):
                 raw = await _while_connected(
@@ -256,6 +273,7 @@ _KINDS = {
     400: "validation",
     401: "unauthorized",
     404: "not_found",
+    405: "validation",
     408: "timeout",
     413: "validation",
     415: "validation",

@@ -19,7 +19,7 @@ def openapi(limits: Limits) -> dict[str, Any]:
     text = {"type": "string"}
     query = {"type": "string", "minLength": 1, "maxLength": limits.query_characters}
     flag = {"type": "boolean", "default": False}
-    entry = {"oneOf": [text, {"type": "object", "properties": {"text": text}}]}
+    entry = {"oneOf": [text, {"type": "object", "properties": {"text": text}, "additionalProperties": text}]}
     texts = {"type": "array", "minItems": 1, "maxItems": limits.documents, "items": entry}
     index = {"type": "integer", "minimum": 0}
     cohere = _object(
@@ -28,7 +28,13 @@ def openapi(limits: Limits) -> dict[str, Any]:
         documents=texts,
         top_n={"type": "integer", "minimum": 1},
         return_documents=flag,
-        rank_fields={"type": "array", "minItems": 1, "items": text},
+        rank_fields={
+            "type": "array",
+            "minItems": 1,
+            "items": text,
+            "description": "names in documents that are objects",
+        },
+        max_tokens_per_doc={"type": "integer", "minimum": 1},
         model=text,
     )
     tei = _object(
@@ -53,6 +59,8 @@ def openapi(limits: Limits) -> dict[str, Any]:
             "/metrics": {"get": _get("Counters for Prometheus")},
         },
         "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        # Either will do: a server that was started without a key asks for none.
+        "security": [{}, {"key": []}],
     }
 
 
@@ -64,9 +72,14 @@ def _post(summary: str, body: dict[str, Any], answer: dict[str, Any]) -> dict[st
     errors = {
         "400": "not JSON, or empty",
         "401": "no key",
+        "404": "another model is served here",
+        "408": "the body took too long to arrive",
         "413": "too large",
+        "415": "a compressed body",
         "422": "wrong types",
+        "424": "the model cannot score these texts",
         "429": "too much is waiting",
+        "500": "a fault of the server",
         "503": "not ready, or too slow",
     }
     return {

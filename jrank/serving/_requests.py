@@ -61,6 +61,7 @@ class RerankRequest:
       raw_scores: raw scores instead of probabilities.
       truncate: False refuses documents that are too long.
       model: the model's name, if the client sent one.
+      document_tokens: documents are cut to so many tokens; None = to what the model takes.
     """
 
     query: str
@@ -70,6 +71,7 @@ class RerankRequest:
     raw_scores: bool
     truncate: bool
     model: str | None
+    document_tokens: int | None = None
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
@@ -110,7 +112,9 @@ def parse_json(body: bytes) -> dict[str, Any]:
 
 
 def parse_cohere(body: dict[str, Any], limits: Limits) -> RerankRequest:
-    """Read a request in Cohere's form: query, documents, top_n, return_documents, rank_fields, model.
+    """Read a request in Cohere's form.
+
+    It has query, documents, top_n, return_documents, rank_fields, max_tokens_per_doc and model.
 
     Args:
       body: the JSON object.
@@ -125,9 +129,6 @@ def parse_cohere(body: dict[str, Any], limits: Limits) -> RerankRequest:
     model = body.get("model")
     if model is not None and not isinstance(model, str):
         raise Refusal(422, "model must be a text")
-    top_n = body.get("top_n")
-    if top_n is not None and (isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1):
-        raise Refusal(422, "top_n must be an integer of at least 1")
     fields = body.get("rank_fields")
     if fields is not None and (
         not isinstance(fields, list) or not fields or not all(isinstance(f, str) for f in fields)
@@ -136,11 +137,12 @@ def parse_cohere(body: dict[str, Any], limits: Limits) -> RerankRequest:
     return RerankRequest(
         query=_query(body, limits),
         documents=_documents(body, "documents", limits, fields or ("text",)),
-        top_n=top_n,
+        top_n=_count(body, "top_n"),
         return_documents=_flag(body, "return_documents", False),
         raw_scores=False,
         truncate=True,
         model=model,
+        document_tokens=_count(body, "max_tokens_per_doc"),
     )
 
 
@@ -176,7 +178,7 @@ def _query(body: dict[str, Any], limits: Limits) -> str:
         raise Refusal(400, "query is empty")
     if len(query) > limits.query_characters:
         raise Refusal(413, f"query has {len(query)} characters, at most {limits.query_characters} are taken")
-    return query
+    return _text(query)
 
 
 def _documents(body: dict[str, Any], key: str, limits: Limits, fields: Sequence[str] = ("text",)) -> list[str]:
@@ -193,8 +195,24 @@ def _documents(body: dict[str, Any], key: str, limits: Limits, fields: Sequence[
         if not parts or not all(isinstance(part, str) for part in parts):
             where = '"text"' if fields == ("text",) else "one of rank_fields"
             raise Refusal(422, f"{key}[{i}] must be a text, or an object with one in {where}")
-        texts.append("\n".join(parts))
+        texts.append(_text("\n".join(parts)))
     return texts
+
+
+def _text(value: str) -> str:
+    """JSON may hold half of a surrogate pair, which could not be sent back: U+FFFD takes its place."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
+
+
+def _count(body: dict[str, Any], key: str) -> int | None:
+    value = body.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise Refusal(422, f"{key} must be an integer of at least 1")
+    return value
 
 
 def _flag(body: dict[str, Any], key: str, default: bool) -> bool:

@@ -367,6 +367,21 @@ class PairTokenizer:
         ids = [int(i) for i in ids]
         return guarded(lambda: self._inner.decode(ids, skip_special_tokens=skip_special_tokens))
 
+    def heads(self, texts: Sequence[str], max_tokens: int) -> list[str]:
+        """Cut texts to their first tokens, special tokens not counted.
+
+        Args:
+          texts: the texts.
+          max_tokens: most tokens that are left of each.
+        """
+        at_least(max_tokens, 1, "max_tokens")
+        found = guarded(lambda: self._inner.encode_batch(list(texts), add_special_tokens=False))
+        # A token takes at least a character or belongs to one that others share: the end of the last one is the cut.
+        return [
+            text if len(encoding.ids) <= max_tokens else text[: encoding.offsets[max_tokens - 1][1]]
+            for text, encoding in zip(texts, found, strict=True)
+        ]
+
     def tokens(self, ids: Iterable[int]) -> list[str]:
         """Return the token that each id stands for; "" for an unknown id.
 

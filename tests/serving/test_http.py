@@ -100,6 +100,34 @@ def test_cohere(ranker, version):
     assert [result["document"]["text"] for result in answer["results"]] == ["jax", "[UNK]", "bad"]
 
 
+def test_documents_cut_to_tokens(ranker):
+    body = {"query": "what", "documents": ["bad jax jax", "jax bad"], "return_documents": True}
+    status, _, answer = post(ranker, "/v2/rerank", {**body, "max_tokens_per_doc": 1})
+    assert status == 200
+    # What counts is the first token; what comes back is the whole document.
+    wanted = post(ranker, "/v2/rerank", {**body, "documents": ["bad", "jax"]})[2]
+    assert [r["relevance_score"] for r in answer["results"]] == [r["relevance_score"] for r in wanted["results"]]
+    assert answer["results"][0]["document"]["text"] == "jax bad"
+    for wrong in (0, "8", 1.5, True):
+        status, _, answer = post(ranker, "/v2/rerank", {**body, "max_tokens_per_doc": wrong})
+        assert (status, answer["message"]) == (422, "max_tokens_per_doc must be an integer of at least 1")
+
+
+def test_unknown_paths_and_methods_are_answered_in_json(ranker):
+    async def work(client):
+        found = [await client.send("GET", "/v3/rerank"), await client.send("GET", "/v1/rerank")]
+        return found, await client.send("GET", "/metrics")
+
+    found, (_, _, metrics) = with_client(create_app(ranker), work)
+    for (status, headers, body), want in zip(found, (404, 405), strict=True):
+        answer = json.loads(body)
+        assert status == want
+        assert answer["id"] == headers["x-request-id"]
+        assert answer["message"]
+    assert found[1][1]["allow"] == "POST"
+    assert b'path="other"' in metrics
+
+
 def test_documents_with_several_fields(ranker):
     body = {
         "query": "what",
@@ -182,6 +210,8 @@ def test_odd_texts_get_the_same_score_twice(ranker):
     one, two = post(ranker, "/rerank", body), post(ranker, "/rerank", body)
     assert one[0] == 200
     assert one[2] == two[2]
+    back = post(ranker, "/rerank", json.dumps({"query": "a", "texts": ["b\ud800"], "return_text": True}).encode())
+    assert (back[0], back[2][0]["text"]) == (200, "b\ufffd")
 
 
 def test_keys_and_names(ranker):
@@ -192,6 +222,8 @@ def test_keys_and_names(ranker):
         ({"Authorization": "Bearer wrong"}, 401),
         ({"Authorization": "s3cret"}, 401),
         ({"Authorization": "Bearer s3cret"}, 200),
+        ({"Authorization": "bearer s3cret"}, 200),
+        ({"Authorization": "Basic s3cret"}, 401),
     ]:
         got = post(ranker, "/v1/rerank", body, app=app, headers=headers)
         assert got[0] == status
