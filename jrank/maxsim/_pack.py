@@ -149,7 +149,31 @@ class PackedDocs:
         found = load_arrays(directory, "packed documents", arrays, static, mmap=mmap)
         if missing := arrays - set(found):
             raise DataError(f"{directory} lacks {', '.join(sorted(missing))}", reason="malformed")
-        return cls(**found)
+        packed = cls(**found)
+        if not packed.is_sound():
+            raise DataError(f"{directory} holds places outside of its arrays", reason="malformed")
+        return packed
+
+    def is_sound(self) -> bool:
+        """Whether shapes fit together and all places lie within the arrays; scoring reads without looking again."""
+        segments, slots, starts, lengths = (
+            np.asarray(x) for x in (self.segments, self.slots, self.starts, self.lengths)
+        )
+        if self.tokens.ndim != 3 or any(x.dtype != np.int32 for x in (segments, slots, starts, lengths)):
+            return False
+        groups, size, _ = self.tokens.shape
+        return bool(
+            size % TILE == 0
+            and 1 <= self.max_docs <= max(size, 1)
+            and 1 <= self.span <= max(groups, 1)
+            and segments.shape == (groups, size // TILE)
+            and not ((segments < 0) | (segments > self.max_docs)).any()
+            and not (segments[:, 1:] < segments[:, :-1]).any()
+            and slots.ndim == 1
+            and slots.shape == starts.shape == lengths.shape
+            and not ((slots < -1) | (slots >= groups * self.max_docs)).any()
+            and not ((starts < 0) | (lengths < 0) | (starts.astype(np.int64) + lengths > groups * size)).any()
+        )
 
     def shard(self, mesh: Mesh, axis: str = "data") -> "PackedDocs":
         """Spread the groups over the devices of a mesh, for ``score_packed(..., mesh=mesh)``.

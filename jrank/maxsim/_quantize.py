@@ -132,7 +132,26 @@ class QuantizedDocs:
             raise DataError(f"{directory} lacks {', '.join(sorted(missing))}", reason="malformed")
         codes = PackedDocs(**{name: found.pop(name) for name in (*inner, "max_docs", "span")})
         absent: dict[str, Any] = dict.fromkeys(own)
-        return cls(codes=codes, **(absent | found))
+        docs = cls(codes=codes, **(absent | found))
+        if not (codes.is_sound() and _fits(docs)):
+            raise DataError(f"{directory} holds codes that do not fit together", reason="malformed")
+        return docs
+
+
+def _fits(docs: QuantizedDocs) -> bool:
+    """Whether the arrays of codes have the shapes that decoding expects, and no centroid is missing."""
+    groups, size, width = docs.codes.tokens.shape
+    kind = docs.codes.tokens.dtype == (jnp.int8 if docs.bits == 8 else jnp.uint8)
+    if docs.bits not in _DECODERS or not kind or width != -(-docs.dimensions * docs.bits // 8):
+        return False
+    if docs.bits == 2 and docs.centroids is None and docs.levels is None:  # kept elsewhere, as an index does
+        return np.shape(docs.nearest) == (groups, size)
+    if docs.bits == 2:
+        shapes = np.shape(docs.nearest), np.shape(docs.levels), np.ndim(docs.centroids)
+        good = shapes == ((groups, size), (4, docs.dimensions), 2) and docs.centroids.shape[1] == docs.dimensions
+        return bool(good and not (np.asarray(docs.nearest) >= len(docs.centroids)).any())
+    shapes = [(groups, size)] + ([(groups, docs.codes.max_docs)] if docs.bits == 8 else [])
+    return np.shape(docs.scale) in shapes
 
 
 def quantize(

@@ -163,26 +163,11 @@ def check_shard(path: Any, shard: Shard, dtype: str, dimension: int, code: Any) 
       RetrieveError: something does not fit.
     """
     layout, docs, codec = shard.layout, shard.docs, CODECS[dtype]
-    groups, size, width = layout.tokens.shape if layout.tokens.ndim == 3 else (0, 0, 0)
-    segments, slots, starts, lengths = (
-        np.asarray(x) for x in (layout.segments, layout.slots, layout.starts, layout.lengths)
-    )
-    wide = starts.astype(np.int64) + lengths
-    good = (
-        width == -(-dimension // codec.per_byte)
-        and size % 4 == 0
-        and 1 <= layout.max_docs <= size
-        and 1 <= layout.span <= max(groups, 1)
-        and segments.shape == (groups, size // 4)
-        and not ((segments < 0) | (segments > layout.max_docs)).any()
-        and not (segments[:, 1:] < segments[:, :-1]).any()
-        and slots.shape == starts.shape == lengths.shape == (len(layout),)
-        and not ((slots < -1) | (slots >= groups * layout.max_docs)).any()
-        and not ((starts < 0) | (lengths < 0) | (wide > groups * size)).any()
-    )
+    good = layout.is_sound() and layout.tokens.shape[2] == -(-dimension // codec.per_byte)
+    lengths = np.asarray(layout.lengths)
     if good and codec.bits is not None:
         beside = getattr(docs, codec.beside)
-        good = docs.bits == codec.bits and docs.dimensions == dimension and np.shape(beside) == (groups, size)
+        good = docs.bits == codec.bits and docs.dimensions == dimension and np.shape(beside) == layout.tokens.shape[:2]
     if good and codec.learns and code is None:
         good = not lengths.any()
     elif good and codec.learns:

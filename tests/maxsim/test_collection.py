@@ -102,6 +102,37 @@ def test_broken_files(tmp_path):
         maxsim.PackedDocs.load(place)
 
 
+@pytest.mark.parametrize("name", ["slots", "starts", "lengths", "segments"])
+@pytest.mark.parametrize("bits", [None, 8])
+def test_places_outside_of_the_arrays_are_refused(tmp_path, name, bits):
+    docs = PACKED if bits is None else maxsim.quantize(PACKED, bits)
+    docs.save(tmp_path / "docs")
+    path = tmp_path / "docs" / f"{name}.npy"
+    values = np.load(path)
+    for wrong in (-2, 1 << 30):
+        changed = values.copy()
+        changed.flat[-1] = wrong
+        np.save(path, changed)
+        with pytest.raises(DataError, match=r"outside of its arrays|do not fit together"):
+            type(docs).load(tmp_path / "docs")
+    np.save(path, values)
+    assert len(type(docs).load(tmp_path / "docs")) == len(docs)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("nearest", None), ("levels", (3, 8)), ("centroids", (0, 8))])
+def test_codes_without_a_meaning_are_refused(tmp_path, name, shape):
+    docs, place = maxsim.quantize(PACKED, 2), tmp_path / "docs"
+    docs.save(place)
+    values = np.load(place / f"{name}.npy")
+    changed = values + np.uint16(9999) if shape is None else np.zeros(shape, values.dtype)
+    np.save(place / f"{name}.npy", changed)
+    manifest = json.loads((place / "manifest.json").read_text())
+    manifest["arrays"][name]["shape"] = list(changed.shape)
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="do not fit together"):
+        maxsim.QuantizedDocs.load(place)
+
+
 def test_sharded_scores_are_equal(mesh8):
     spread = PACKED.shard(mesh8)
     assert spread.tokens.shape[0] % 8 == 0
