@@ -337,7 +337,7 @@ def _named(runs: Any) -> dict[str, Run]:
         named = dict(zip(names, listed, strict=True))
     if len(named) < 2:
         raise EvalError(
-            f"{len(named)} run, expected at least two", reason="empty_input", hint="evaluate() takes a single run"
+            f"{len(named)} run, expected at least two", reason="empty_input", hint="a single run is for evaluate"
         )
     return named
 
