@@ -96,7 +96,7 @@ def dense(count, dimensions, queries, k):
             calls["faiss"] = lambda: flat.search(asked, k)
         except ModuleNotFoundError:
             pass
-    times = _timing.in_turn(calls, repeats=5)
+    times = _timing.in_turn(calls, repeats=5, settled=True)
     name = f"dense, {count} x {dimensions}, {queries} queries"
     rows = [(f"{name}, {peer}", times["float32"], times[peer]) for peer in ("jax", "numpy", "faiss") if peer in times]
     return rows + [
