@@ -164,7 +164,7 @@ class PackedDocs:
         groups, size, _ = self.tokens.shape
         return bool(
             size % TILE == 0
-            and 1 <= self.max_docs <= max(size, 1)
+            and 1 <= self.max_docs <= size
             and 1 <= self.span <= max(groups, 1)
             and segments.shape == (groups, size // TILE)
             and not ((segments < 0) | (segments > self.max_docs)).any()

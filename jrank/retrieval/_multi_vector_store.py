@@ -150,11 +150,11 @@ def read_shards(
 
 
 def check_shard(path: Any, shard: Shard, dtype: str, dimension: int, code: Any) -> None:
-    """Refuse numbers that would read outside of their arrays.
+    """Refuse a shard that is not of this index. That its places lie within its own arrays, ``load`` has seen.
 
     Args:
       path: the directory of the index.
-      shard: what was read.
+      shard: what ``read_shards`` read.
       dtype: how its vectors are stored.
       dimension: the number of dimensions.
       code: what was learnt, or None.
@@ -163,13 +163,12 @@ def check_shard(path: Any, shard: Shard, dtype: str, dimension: int, code: Any) 
       RetrieveError: something does not fit.
     """
     layout, docs, codec = shard.layout, shard.docs, CODECS[dtype]
-    good = layout.is_sound() and layout.tokens.shape[2] == -(-dimension // codec.per_byte)
-    lengths = np.asarray(layout.lengths)
+    good = layout.tokens.shape[2] == -(-dimension // codec.per_byte)
     if good and codec.bits is not None:
         beside = getattr(docs, codec.beside)
         good = docs.bits == codec.bits and docs.dimensions == dimension and np.shape(beside) == layout.tokens.shape[:2]
     if good and codec.learns and code is None:
-        good = not lengths.any()
+        good = not np.asarray(layout.lengths).any()
     elif good and codec.learns:
         centroids = code.centroids.shape[0] if code.centroids.ndim == 2 else 0
         shapes = (centroids, dimension), (3, dimension), (4, dimension)

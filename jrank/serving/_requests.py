@@ -5,6 +5,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from jrank.text import well_formed
+
 __all__ = ["Limits", "Refusal", "RerankRequest", "parse_cohere", "parse_json", "parse_tei"]
 
 
@@ -178,7 +180,7 @@ def _query(body: dict[str, Any], limits: Limits) -> str:
         raise Refusal(400, "query is empty")
     if len(query) > limits.query_characters:
         raise Refusal(413, f"query has {len(query)} characters, at most {limits.query_characters} are taken")
-    return _text(query)
+    return well_formed(query)
 
 
 def _documents(body: dict[str, Any], key: str, limits: Limits, fields: Sequence[str] = ("text",)) -> list[str]:
@@ -195,17 +197,8 @@ def _documents(body: dict[str, Any], key: str, limits: Limits, fields: Sequence[
         if not parts or not all(isinstance(part, str) for part in parts):
             where = '"text"' if fields == ("text",) else "one of rank_fields"
             raise Refusal(422, f"{key}[{i}] must be a text, or an object with one in {where}")
-        texts.append(_text("\n".join(parts)))
+        texts.append(well_formed("\n".join(parts)))
     return texts
-
-
-def _text(value: str) -> str:
-    """JSON may hold half of a surrogate pair, which could not be sent back: U+FFFD takes its place."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value
 
 
 def _count(body: dict[str, Any], key: str) -> int | None:

@@ -24,6 +24,7 @@ Nothing here imports jax.
 """
 
 from jrank.text._analyzers import Analyzer, EncodedTexts, TokenizerAnalyzer, encode_texts
+from jrank.text._limits import well_formed
 from jrank.text._multi_vector import MultiVectorRules, TokenRules
 from jrank.text._pairs import Encoded, PairTokenizer
 from jrank.text._passages import passages
@@ -41,4 +42,5 @@ __all__ = [
     "TokenizerAnalyzer",
     "encode_texts",
     "passages",
+    "well_formed",
 ]

@@ -6,7 +6,7 @@ import numpy as np
 
 from jrank.errors import ModelError
 
-__all__ = ["CUTS", "as_pairs", "as_texts", "at_least", "query_cap"]
+__all__ = ["CUTS", "as_pairs", "as_texts", "at_least", "query_cap", "well_formed"]
 
 # How many tokens of the query and of the document are kept, from (index of the pair, query tokens, document tokens,
 # room for both, most tokens of a query).
@@ -76,3 +76,19 @@ def as_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
 
 def _kind(value: object) -> str:
     return "None" if value is None else type(value).__name__
+
+
+def well_formed(text: str) -> str:
+    """Return a text that UTF-8 can carry: U+FFFD takes the place of each half of a surrogate pair, as JSON may hold it.
+
+    Args:
+      text: any string.
+
+    >>> well_formed("a" + chr(0xD800)) == "a" + chr(0xFFFD)
+    True
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -14,7 +14,7 @@ import tokenizers
 
 from jrank.errors import DataError, ModelError
 from jrank.files import atomic_write, read_bytes
-from jrank.text._limits import CUTS, as_pairs, as_texts, at_least, query_cap
+from jrank.text._limits import CUTS, as_pairs, as_texts, at_least, query_cap, well_formed
 from jrank.text._tokenizer_file import Template, broken, configured_pad, guarded, padding, padding_spec
 
 __all__ = ["Encoded", "PairTokenizer"]
@@ -375,8 +375,8 @@ class PairTokenizer:
           max_tokens: most tokens that are left of each.
         """
         at_least(max_tokens, 1, "max_tokens")
-        found = guarded(lambda: self._inner.encode_batch(list(texts), add_special_tokens=False))
-        # A token takes at least a character or belongs to one that others share: the end of the last one is the cut.
+        texts = [well_formed(text) for text in texts]
+        found = guarded(lambda: self._inner.encode_batch(texts, add_special_tokens=False))
         return [
             text if len(encoding.ids) <= max_tokens else text[: encoding.offsets[max_tokens - 1][1]]
             for text, encoding in zip(texts, found, strict=True)
@@ -429,7 +429,7 @@ class PairTokenizer:
         try:
             batch = self._inner.encode_batch_fast(texts, add_special_tokens=False)
         except (TypeError, UnicodeError):  # a lone surrogate, which UTF-8 cannot carry
-            texts = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
+            texts = [well_formed(text) for text in texts]
             batch = guarded(lambda: self._inner.encode_batch_fast(texts, add_special_tokens=False))
         except (KeyboardInterrupt, SystemExit, MemoryError):
             raise
