@@ -156,5 +156,5 @@ def _check_grades(task: Any, classes: int) -> None:
                     f"a document of the query {query!r:.80} has the grade {grade:g}, "
                     f"expected a whole number from 0 to {classes - 1}",
                     reason="invalid_value",
-                    hint="--num-labels is the largest grade and 1",
+                    hint="--num-labels is the largest grade plus 1",
                 )
