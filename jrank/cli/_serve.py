@@ -30,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-waiting", type=_positive, default=4096, metavar="N", help="documents in the queue (default: 4096)"
     )
     parser.add_argument(
-        "--max-wait", type=float, default=10.0, metavar="S", help="refuse what would wait longer (default: 10)"
+        "--max-wait",
+        type=float,
+        default=10.0,
+        metavar="S",
+        help="refuse what would wait longer, even in a burst (default: 10)",
     )
     parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds per request (default: 60)")
     parser.add_argument(

@@ -11,6 +11,7 @@ import numpy as np
 
 from jrank.errors import ServeError
 from jrank.serving._cross_encoder import CrossEncoder, Truncation
+from jrank.serving._overload import Overload
 
 __all__ = ["Batcher", "QueueFull"]
 
@@ -66,7 +67,7 @@ class Batcher:
       ranker: the model.
       max_waiting: most pairs that wait; what comes beyond is refused at once.
       max_seconds: a request is refused as well if what waits before it would take longer than this, by the speed of the
-        last rounds.
+        last rounds. Under lasting overload (`Overload`) it is refused long before that.
       round_pairs: most pairs of a round.
     """
 
@@ -83,6 +84,7 @@ class Batcher:
         self._max_seconds = max_seconds
         self._round_pairs = round_pairs
         self._pair_seconds = 0.0  # per pair, over the last rounds
+        self._overload = Overload()
         self._merge = bool(ranker.info["batch_invariant"])
         self._jobs: collections.deque[_Job] = collections.deque()
         self._waiting = 0
@@ -119,7 +121,9 @@ class Batcher:
         job = _Job(list(pairs), loop, loop.create_future(), truncation)
         with self._changed:
             delay = self._waiting * self._pair_seconds
-            if not self._open or self._waiting + len(job.pairs) > self._max_waiting or delay > self._max_seconds:
+            full = self._waiting + len(job.pairs) > self._max_waiting or delay > self._max_seconds
+            late = self._overload.refuses(time.perf_counter(), len(job.pairs), self._waiting, self._pair_seconds)
+            if not self._open or full or late:
                 raise QueueFull(max(1.0, delay / 2))
             self._waiting += len(job.pairs)
             self._jobs.append(job)
@@ -182,8 +186,11 @@ class Batcher:
             else:
                 batch[0][0].finish(error if isinstance(error, ServeError) else _unexpected(error))
             return
-        took = (time.perf_counter() - began) / max(1, len(pairs))
-        self._pair_seconds = took if not self._pair_seconds else 0.8 * self._pair_seconds + 0.2 * took
+        ended = time.perf_counter()
+        took = (ended - began) / max(1, len(pairs))
+        with self._changed:
+            self._pair_seconds = took if not self._pair_seconds else 0.8 * self._pair_seconds + 0.2 * took
+            self._overload.served(ended, len(pairs))
         start = 0
         for job, part in batch:
             job.done.append(scores[start : start + len(part)])

@@ -20,7 +20,8 @@ class Limits:
       query_characters: most characters of a query.
       document_characters: longer documents are cut to this before they are tokenised.
       waiting_pairs: most (query, document) pairs that wait for the model.
-      waiting_seconds: a request is refused if what waits before it would take longer.
+      waiting_seconds: a request is refused if what waits before it would take longer; under lasting overload, when more
+        is asked than can be served, long before that.
       seconds: most time that a request may take.
       body_seconds: most time that a client may take to send its body.
     """
