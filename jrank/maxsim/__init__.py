@@ -26,6 +26,7 @@ the product itself and keeps only the indices of the best matches:
 """
 
 from jrank.maxsim._align import Alignment, align, highlight
+from jrank.maxsim._concat import concat
 from jrank.maxsim._explain import (
     AlignmentStats,
     alignment_stats,
@@ -35,7 +36,7 @@ from jrank.maxsim._explain import (
     top_alignments,
 )
 from jrank.maxsim._fde import FixedEncoder, fde
-from jrank.maxsim._pack import PackedDocs, concat, pack
+from jrank.maxsim._pack import PackedDocs, pack
 from jrank.maxsim._packed import score_packed
 from jrank.maxsim._pool import pool
 from jrank.maxsim._quantize import QuantizedDocs, quantize

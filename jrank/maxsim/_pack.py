@@ -17,7 +17,7 @@ from jrank.maxsim._total import SHORTEST
 from jrank.sharding import refuse_explicit
 from jrank.types import Array
 
-__all__ = ["TILE", "PackedDocs", "concat", "pack", "split", "spread_groups", "unit_rows"]
+__all__ = ["TILE", "PackedDocs", "concat_packed", "pack", "split", "spread_groups", "unit_rows"]
 
 GROUP_TOKENS = 4096
 # Documents are filled up to whole tiles with copies of their last token, which change no maximum.
@@ -72,14 +72,7 @@ class PackedDocs:
         A range shares the groups that it touches: of mapped memory nothing is read.
         """
         if isinstance(place, slice):
-            start, stop, step = place.indices(len(self))
-            if step != 1:
-                raise RerankError(
-                    f"documents can be sliced with step 1, got {step}",
-                    reason="invalid_parameter",
-                    hint="select takes any places",
-                )
-            return self._range(start, max(start, stop))
+            return self.cut(place)[0]
         size = len(self)
         if not -size <= place < size:
             raise IndexError(f"document {place} of {size}")
@@ -89,13 +82,29 @@ class PackedDocs:
         part = self.tokens[first : max(last, first + 1)].reshape(-1, self.dimensions)
         return part[start - first * groups : start - first * groups + length]
 
-    def _range(self, start: int, stop: int) -> "PackedDocs":
+    def cut(self, places: slice) -> tuple["PackedDocs", slice]:
+        """Return the packed documents of a range, and which groups they share with these.
+
+        Args:
+          places: the range; its step must be 1.
+
+        Raises:
+          RerankError: another step.
+        """
+        start, stop, step = places.indices(len(self))
+        if step != 1:
+            raise RerankError(
+                f"documents can be sliced with step 1, got {step}",
+                reason="invalid_parameter",
+                hint="select takes any places",
+            )
+        stop = max(start, stop)
         slots, starts, lengths = (np.asarray(x)[start:stop] for x in (self.slots, self.starts, self.lengths))
         size = self.tokens.shape[1]
         used = lengths > 0
         first = int(starts[used].min() // size) if used.any() else 0
         last = int(((starts + lengths)[used].max() - 1) // size) + 1 if used.any() else 1
-        return dataclasses.replace(
+        part = dataclasses.replace(
             self,
             tokens=self.tokens[first:last],
             segments=self.segments[first:last],
@@ -103,6 +112,7 @@ class PackedDocs:
             starts=np.where(used, starts - first * size, 0).astype(np.int32),
             lengths=lengths,
         )
+        return part, slice(first, last)
 
     def select(self, places: Any) -> "PackedDocs":
         """Pack some of the documents anew.
@@ -227,29 +237,13 @@ def split(value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return arrays, static
 
 
-def concat(parts: Sequence[PackedDocs]) -> PackedDocs:
-    """Put packed documents one after the other.
+def concat_packed(parts: Sequence[PackedDocs]) -> PackedDocs:
+    """Put packed documents one after the other; see ``concat``.
 
     Args:
-      parts: packed documents of one dimension.
-
-    Returns:
-      All documents in order. Groups of equal size are taken over as they are; otherwise everything is packed anew.
-
-    Raises:
-      RerankError: there is no part, or the dimensions differ.
-
-    >>> both = concat([pack([jnp.ones((2, 3))]), pack([jnp.zeros((1, 3)), jnp.ones((4, 3))])])
-    >>> both.lengths.tolist()
-    [2, 1, 4]
+      parts: packed documents of one dimension, at least one.
     """
-    if not parts:
-        raise RerankError("there are no parts to put together", reason="empty_input")
-    sizes, dimensions = {part.tokens.shape[1] for part in parts}, {part.dimensions for part in parts}
-    if len(dimensions) > 1:
-        raise RerankError(
-            f"the parts have {sorted(dimensions)} dimensions, expected one number", reason="dimension_mismatch"
-        )
+    sizes = {part.tokens.shape[1] for part in parts}
     if len(sizes) > 1:
         docs = [np.asarray(part[place]) for part in parts for place in range(len(part))]
         return pack(docs, group_tokens=max(sizes))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -12,12 +12,12 @@ from jax import lax
 from jax.sharding import Mesh
 
 from jrank.errors import DataError, RerankError
-from jrank.maxsim._pack import TILE, PackedDocs, split, spread_groups
+from jrank.maxsim._pack import TILE, PackedDocs, pack, split, spread_groups
 from jrank.maxsim._residual import ResidualCode, decode_residual, pack_bits, residual_code, unpack_bits
 from jrank.maxsim._store import load_arrays, save_arrays
 from jrank.types import Array
 
-__all__ = ["QuantizedDocs", "quantize"]
+__all__ = ["QuantizedDocs", "quantize", "repack"]
 
 # Tokens that a residual code is learnt from.
 SAMPLE = 1 << 16
@@ -52,14 +52,49 @@ class QuantizedDocs:
         return len(self.codes)
 
     @property
+    def scale_of_tokens(self) -> bool:
+        """Whether each token has a scale of its own."""
+        return self.scale is not None and self.scale.shape[-1] == self.codes.tokens.shape[1]
+
+    @property
     def on_integers(self) -> bool:
         """Whether a document has one scale, so that products and maxima can be taken on integers."""
-        return self.bits == 8 and self.scale.shape[-1] != self.codes.tokens.shape[1]
+        return self.bits == 8 and not self.scale_of_tokens
 
     @property
     def nbytes(self) -> int:
         """How many bytes the arrays take."""
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self))
+
+    def __getitem__(self, place: int | slice) -> Any:
+        """Return the tokens of one document as the codes tell them, float32 ``[t, d]``, or the documents of a range.
+
+        A range shares the groups that it touches: of mapped memory nothing is read.
+        """
+        if not isinstance(place, slice):
+            size = len(self)
+            if not -size <= place < size:
+                raise IndexError(f"document {place} of {size}")
+            first = int(place) % size
+            return self[first : first + 1].unpack()[0]
+        codes, groups = self.codes.cut(place)
+        scale, nearest = (None if x is None else x[groups] for x in (self.scale, self.nearest))
+        return dataclasses.replace(self, codes=codes, scale=scale, nearest=nearest)
+
+    def select(self, places: Any) -> "QuantizedDocs":
+        """Pack some of the documents anew, with the codes that they have.
+
+        Args:
+          places: their indices, in the order wanted; a document may come more than once.
+
+        Returns:
+          The documents.
+
+        Raises:
+          RerankError: there is no place.
+          IndexError: a place is outside of the collection.
+        """
+        return repack([(self, int(place)) for place in np.asarray(places)], self.codes.tokens.shape[1])
 
     def group_arrays(self) -> tuple[Any, ...]:
         """Return the arrays that ``decode`` needs, with the groups as their first axis; the segments come last."""
@@ -136,6 +171,50 @@ class QuantizedDocs:
         if not (codes.is_sound() and _fits(docs)):
             raise DataError(f"{directory} holds codes that do not fit together", reason="malformed")
         return docs
+
+
+def repack(rows: Sequence[tuple[QuantizedDocs, int]], group_tokens: int) -> QuantizedDocs:
+    """Pack single documents of quantised ones anew, with the codes that they have.
+
+    Args:
+      rows: documents of one kind, each by where it is and its place there.
+      group_tokens: how many tokens make a group, at most.
+
+    Raises:
+      RerankError: there are no documents.
+      IndexError: a place is outside of its documents.
+    """
+
+    def packed(arrays: list[np.ndarray]) -> PackedDocs:
+        return pack(arrays, group_tokens=group_tokens, dtype=arrays[0].dtype if arrays else None)
+
+    codes = packed([np.asarray(docs.codes[place]) for docs, place in rows])
+    like = rows[0][0]
+    scale, nearest = like.scale, like.nearest
+    if nearest is not None:
+        nearest = packed([_of_document(docs, docs.nearest, place) for docs, place in rows]).tokens[..., 0]
+    if scale is not None and like.scale_of_tokens:
+        scale = packed([_of_document(docs, docs.scale, place) for docs, place in rows]).tokens[..., 0]
+    elif scale is not None:
+        slots = np.array([int(docs.codes.slots[place]) for docs, place in rows])
+        values = [np.asarray(docs.scale).reshape(-1)[slot] for (docs, _), slot in zip(rows, slots, strict=True)]
+        scale = _spread_scale(codes, np.array(values, np.float32))
+    return dataclasses.replace(like, codes=codes, scale=scale, nearest=nearest)
+
+
+def _of_document(docs: QuantizedDocs, array: Array, place: int) -> np.ndarray:
+    """What stands at the tokens of a document, ``[t, 1]``."""
+    start = int(docs.codes.starts[place])
+    return np.asarray(array).reshape(-1, 1)[start : start + int(docs.codes.lengths[place])]
+
+
+def _spread_scale(codes: PackedDocs, values: np.ndarray) -> Array:
+    """Put the scale of each document into its slot, and into every group that it fills."""
+    scale = np.zeros((codes.tokens.shape[0], codes.max_docs), np.float32)
+    slots, lengths = np.asarray(codes.slots), np.asarray(codes.lengths)
+    used = lengths > 0
+    scale.reshape(-1)[slots[used]] = values[used]
+    return jnp.asarray(_same_in_all_groups(jnp.asarray(scale), codes))
 
 
 def _fits(docs: QuantizedDocs) -> bool:

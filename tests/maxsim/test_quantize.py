@@ -20,7 +20,8 @@ def unit(seed, *shape):
 DOCS = [unit(n, length, 12) for n, length in enumerate(LENGTHS)]
 QUERY = unit(99, 5, 12)
 PACKED = maxsim.pack(DOCS, group_tokens=64)
-QUANTIZED = {bits: maxsim.quantize(PACKED, bits) for bits in (8, 2, 1)}
+CODE = maxsim.residual_code(np.concatenate(DOCS), 64)
+QUANTIZED = {bits: maxsim.quantize(PACKED, bits, code=CODE if bits == 2 else None) for bits in (8, 2, 1)}
 score_packed = jax.jit(maxsim.score_packed)
 
 
@@ -33,6 +34,94 @@ def test_scores_are_those_of_the_decoded_documents(oracle, bits):
     exact = [oracle(QUERY, doc) for doc in DOCS]
     error = np.abs(np.asarray(want) - exact).max()
     assert error < {8: 0.05, 2: 0.5, 1: 1.5}[bits]
+
+
+KINDS = {
+    "8": QUANTIZED[8],
+    "8, tokens": maxsim.quantize(PACKED, 8, scale="token"),
+    "2": QUANTIZED[2],
+    "1": QUANTIZED[1],
+}
+
+
+def quantize_as(kind, packed):
+    scale = "token" if "tokens" in kind else "document"
+    return maxsim.quantize(packed, int(kind[0]), scale=scale, code=CODE if kind == "2" else None)
+
+
+def quantized_alone(docs, kind):
+    """Each document quantised by itself, as float32: what it is worth must not depend on its neighbours."""
+    return [np.asarray(quantize_as(kind, maxsim.pack([doc])).unpack()[0]) for doc in docs]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_document(kind):
+    for place, doc in enumerate(quantized_alone(DOCS, kind)):
+        np.testing.assert_array_equal(KINDS[kind][place], doc)
+        np.testing.assert_array_equal(KINDS[kind][place - len(DOCS)], doc)
+    with pytest.raises(IndexError):
+        KINDS[kind][len(DOCS)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("start", "stop"), [(0, 10), (2, 5), (5, 8), (1, 2), (3, 3), (6, None), (-3, None)])
+def test_slices(kind, start, stop):
+    part = KINDS[kind][start:stop]
+    assert len(part) == len(DOCS[start:stop])
+    whole = np.asarray(score_packed(QUERY, KINDS[kind]))
+    np.testing.assert_array_equal(score_packed(QUERY, part), whole[start:stop])
+    with pytest.raises(RerankError, match="step 1, got 2"):
+        part[::2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_select(kind, tmp_path):
+    places = [6, 0, 1, 0, 3, -1]
+    some = KINDS[kind].select(places)
+    # Other groups, another order of additions in a product: beyond that the same, and on integers the same.
+    whole = np.asarray(score_packed(QUERY, KINDS[kind]))
+    np.testing.assert_allclose(score_packed(QUERY, some), whole[places], rtol=0 if kind == "8" else 1e-6)
+    for doc, place in zip(quantized_alone([DOCS[p] for p in places], kind), range(len(places)), strict=True):
+        np.testing.assert_array_equal(some[place], doc)
+    some.save(tmp_path / "docs")
+    np.testing.assert_array_equal(
+        score_packed(QUERY, maxsim.QuantizedDocs.load(tmp_path / "docs")), score_packed(QUERY, some)
+    )
+    with pytest.raises(IndexError):
+        KINDS[kind].select([10])
+    with pytest.raises(RerankError, match="no documents"):
+        KINDS[kind].select([])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sizes", [(64, 64, 64), (64, 4096, 16)])
+def test_concat(kind, sizes):
+    cuts = [slice(0, 3), slice(3, 4), slice(4, None)]
+    parts = []
+    for cut, size in zip(cuts, sizes, strict=True):
+        parts.append(quantize_as(kind, maxsim.pack(DOCS[cut], group_tokens=size)))
+    both = maxsim.concat(parts)
+    for place, doc in enumerate(quantized_alone(DOCS, kind)):
+        np.testing.assert_array_equal(both[place], doc)
+    whole = np.asarray(score_packed(QUERY, KINDS[kind]))
+    np.testing.assert_allclose(score_packed(QUERY, both), whole, rtol=0 if kind == "8" else 1e-6)
+    again = maxsim.concat([KINDS[kind][:6], KINDS[kind][6:]])
+    np.testing.assert_array_equal(score_packed(QUERY, again), whole)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_only_documents_of_one_kind_are_put_together():
+    with pytest.raises(RerankError, match=r"parts\[1\] is a QuantizedDocs, the first is a PackedDocs"):
+        maxsim.concat([PACKED, QUANTIZED[8]])
+    with pytest.raises(RerankError, match="1 bits with a scale of each token, 8 bits with a scale of each document"):
+        maxsim.concat([QUANTIZED[8], QUANTIZED[1]])
+    with pytest.raises(RerankError, match="8 bits with a scale of each document, 8 bits with a scale of each token"):
+        maxsim.concat([QUANTIZED[8], KINDS["8, tokens"]])
+    other = maxsim.quantize(maxsim.pack([unit(0, 40, 12)]), 2)
+    with pytest.raises(RerankError, match="different codes"):
+        maxsim.concat([QUANTIZED[2], other])
+    with pytest.raises(TypeError, match=r"parts\[0\] must be packed documents, got a"):
+        maxsim.concat([np.ones((2, 3))])
 
 
 def test_int8_is_exact_on_integers(oracle):
