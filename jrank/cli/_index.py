@@ -80,11 +80,7 @@ def run(args: argparse.Namespace) -> int:
         index = load_index(out)
         kind = type(index).__name__
         items = _encoded(texts, args.encoder) if kind == "DenseIndex" else texts
-        if args.update:
-            items = items if kind == "DenseIndex" else list(items)
-            known = set(index.ids)
-            index.delete([name for name in ids if name in known])
-        index.add(items, ids)
+        index.add(items, ids, update=args.update)
     else:
         index = new
         index.add(_encoded(texts, args.encoder) if args.kind == "dense" else texts, ids)

@@ -74,26 +74,29 @@ class ANNIndex(VectorIndex):
         """The number of dimensions; 0 before the first vector was added."""
         return self._vectors.shape[1]
 
-    def add(self, items: Any, ids: Iterable[str] | Iterable[int] | None = None) -> None:
+    def add(self, items: Any, ids: Iterable[str] | Iterable[int] | None = None, *, update: bool = False) -> None:
         """Add vectors; either all are added, or, after an error, none.
 
         Args:
           items: as for ``build``.
           ids: as for ``build``; None goes on counting.
+          update: whether vectors that have these ids already are deleted; the new ones count as added last.
 
         Raises:
           RetrieveError: the dimension differs, an id is there already, or see ``build``.
         """
-        self._append(check_vectors(items, "items", unit=self.metric == "cosine"), ids)
+        self._append(check_vectors(items, "items", unit=self.metric == "cosine"), ids, update)
 
-    def _append(self, vectors: np.ndarray, ids: Any) -> None:
+    def _append(self, vectors: np.ndarray, ids: Any, update: bool = False) -> None:
         """Add vectors that are checked and, where it applies, of length 1."""
         with self._lock:
             if self.dimension not in (0, vectors.shape[1]):
                 raise _dimensions(vectors.shape[1], self.dimension)
-            before = len(self._documents)
-            self._documents.add(len(vectors), ids)
-            new = self._documents.alive()[before:]
+            self._documents.add(len(vectors), ids, update)
+            self._documents.compact()
+            alive = self._documents.alive()
+            new = alive[len(alive) - len(vectors) :]
+            self._forget([name for name in new if name in self._places])
             if self._graph is None:
                 self._graph = self._started(vectors.shape[1])
             self._graph.add(np.ascontiguousarray(vectors))
@@ -123,17 +126,21 @@ class ANNIndex(VectorIndex):
         with self._lock:
             self._documents.delete(gone)
             self._documents.compact()
-            kept = list(self._ids)
-            for name in dict.fromkeys(name.item() if isinstance(name, np.generic) else name for name in gone):
-                kept[self._places.pop(name)] = None
-            self._ids = kept
-            if kept.count(None) > WASTE * len(kept):
-                alive = [place for place, name in enumerate(kept) if name is not None]
-                self._ids = [kept[place] for place in alive]
-                self._vectors = self._vectors[alive]
-                self._places = {name: place for place, name in enumerate(self._ids)}
-                self._graph = self._started(self.dimension)
-                self._graph.add(self._vectors)
+            self._forget(dict.fromkeys(name.item() if isinstance(name, np.generic) else name for name in gone))
+
+    def _forget(self, names: Iterable[Any]) -> None:
+        """Leave the vectors of these documents in the graph as way-points, or build it anew without them."""
+        kept = list(self._ids)
+        for name in names:
+            kept[self._places.pop(name)] = None
+        self._ids = kept
+        if kept.count(None) > WASTE * len(kept):
+            alive = [place for place, name in enumerate(kept) if name is not None]
+            self._ids = [kept[place] for place in alive]
+            self._vectors = self._vectors[alive]
+            self._places = {name: place for place, name in enumerate(self._ids)}
+            self._graph = self._started(self.dimension)
+            self._graph.add(self._vectors)
 
     def search(self, queries: Any, k: int = 10, *, filter: Any = None, on_empty: str = "row") -> Hits:
         """Return similar documents of each query, most of them the most similar ones.

@@ -102,12 +102,13 @@ class DenseIndex(VectorIndex):
         """The number of dimensions; 0 before the first vector was added."""
         return self._dimension
 
-    def add(self, items: Any, ids: Iterable[str] | Iterable[int] | None = None) -> None:
+    def add(self, items: Any, ids: Iterable[str] | Iterable[int] | None = None, *, update: bool = False) -> None:
         """Add vectors; either all are added, or, after an error, none.
 
         Args:
           items: as for ``build``.
           ids: as for ``build``; None goes on counting.
+          update: whether documents that have these ids already are deleted; the new ones count as added last.
 
         Raises:
           RetrieveError: the dimension differs, an id is there already, or see ``build``.
@@ -116,7 +117,7 @@ class DenseIndex(VectorIndex):
         with self._lock:
             if self._dimension not in (0, vectors.shape[1]):
                 raise _dimensions(vectors.shape[1], self._dimension)
-            self._documents.add(len(vectors), ids)
+            self._documents.add(len(vectors), ids, update)
             self._dimension = vectors.shape[1]
             self._parts.append(pack(vectors, self.dtype))
             self._stale = True

@@ -31,6 +31,10 @@ class Documents:
     def __len__(self) -> int:
         return len(self._ids) - len(self._dead)
 
+    def __contains__(self, value: Any) -> bool:
+        known = isinstance(value, (str, int, np.integer)) and not isinstance(value, bool)
+        return known and value in self._all_places()
+
     def alive(self) -> list[str | int]:
         """Return the ids of the documents that are not deleted."""
         if not self._dead:
@@ -41,12 +45,13 @@ class Documents:
         """Return the ids as an object array that ends with None, which -1 therefore finds."""
         return np.array([*self.alive(), None], object)
 
-    def add(self, count: int, ids: Iterable[Any] | None) -> None:
+    def add(self, count: int, ids: Iterable[Any] | None, update: bool = False) -> None:
         """Number new documents, or raise and leave all as it was.
 
         Args:
           count: how many there are.
           ids: their ids; None goes on counting, after the largest number so far.
+          update: whether documents that have these ids already are deleted.
 
         Raises:
           RetrieveError: an id is no id, comes twice, is of another type than the others, or the number is wrong.
@@ -58,11 +63,18 @@ class Documents:
             )
         places = self._all_places()
         numbers = dict(zip(new, itertools.count(len(self._ids)), strict=False))
-        if len(numbers) < len(new) or not places.keys().isdisjoint(numbers):
-            seen = set(places)
+        replaced = [] if places.keys().isdisjoint(numbers) else [value for value in numbers if value in places]
+        if replaced and not update:
+            raise RetrieveError(
+                f"the id {replaced[0]!r} comes twice, it is in the index already",
+                reason="duplicate_id",
+                hint="add(..., update=True) puts the new document in the place of the old one",
+            )
+        if len(numbers) < len(new):
+            seen: set[Any] = set()
             twice = next(value for value in new if value in seen or seen.add(value))
             raise RetrieveError(
-                f"the id {twice!r} comes twice", reason="duplicate_id", hint="delete the document before adding it anew"
+                f"the id {twice!r} comes twice", reason="duplicate_id", hint="give every document an id of its own"
             )
         if places and new and type(next(iter(places))) is not type(new[0]):
             raise RetrieveError(
@@ -70,6 +82,7 @@ class Documents:
                 reason="invalid_parameter",
                 hint="pass ids= of the same type as before",
             )
+        self._dead.update(places[value] for value in replaced)
         places.update(numbers)
         self._ids += new
         self.next_id = max([self.next_id + count, *(value + 1 for value in new if isinstance(value, int))])

@@ -98,6 +98,11 @@ class InvertedIndex:
     def __len__(self) -> int:
         return len(self._documents)
 
+    def __contains__(self, value: Any) -> bool:
+        """Whether there is a document with this id."""
+        with self._lock:
+            return value in self._documents
+
     def __repr__(self) -> str:
         count = len(self)
         return f"{type(self).__name__}({count} document{'' if count == 1 else 's'}, {self._num_terms()} terms)"
@@ -108,12 +113,13 @@ class InvertedIndex:
         with self._lock:
             return self._documents.alive()
 
-    def add(self, items: Iterable[Any], ids: Iterable[Any] | None = None) -> None:
+    def add(self, items: Iterable[Any], ids: Iterable[Any] | None = None, *, update: bool = False) -> None:
         """Add documents; either all are added, or, after an error, none.
 
         Args:
           items: as for ``build``.
           ids: as for ``build``; None goes on counting.
+          update: whether documents that have these ids already are deleted; the new ones count as added last.
 
         Raises:
           RetrieveError: an id is there already, or there are more or fewer ids than items.
@@ -126,7 +132,7 @@ class InvertedIndex:
             source, parts = iter(items), []
             while chunk := list(itertools.islice(source, DOCUMENTS)):
                 parts.append(self._make_postings(chunk))
-            self._documents.add(sum(part.num_documents for part in parts), ids)
+            self._documents.add(sum(part.num_documents for part in parts), ids, update)
             self._parts += parts
             self._snapshot = None
 

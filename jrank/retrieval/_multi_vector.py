@@ -129,12 +129,13 @@ class MultiVectorIndex(VectorIndex):
 
     # Documents -------------------------------------------------------------------------------------------------------
 
-    def add(self, items: Any, ids: Iterable[str] | Iterable[int] | None = None) -> None:
+    def add(self, items: Any, ids: Iterable[str] | Iterable[int] | None = None, *, update: bool = False) -> None:
         """Add documents; either all are added, or, after an error, none.
 
         Args:
           items: as for ``build``.
           ids: as for ``build``; None goes on counting.
+          update: whether documents that have these ids already are deleted; the new ones count as added last.
 
         Raises:
           RetrieveError: the dimension differs, an id is there already, or see ``build``.
@@ -152,8 +153,8 @@ class MultiVectorIndex(VectorIndex):
             before = self._documents.next_id
             names: Any = list(ids) if ids is not None else list(range(before, before + len(matrices)))
             if codes is not None and self._coarse is not None:
-                self._coarse.add(codes, names)  # refuses the same ids
-            self._documents.add(len(matrices), names)
+                self._coarse.add(codes, names, update=update)  # refuses the same ids
+            self._documents.add(len(matrices), names, update)
             self._dimension = widths.pop() if widths else 0
             self._pending += coded
             self._alive = np.append(self._alive, np.ones(len(coded), bool))

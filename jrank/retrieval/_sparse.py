@@ -165,17 +165,18 @@ class SparseIndex(InvertedIndex):
         index.add(items, ids)
         return index
 
-    def add(self, items: Any, ids: Iterable[Any] | None = None) -> None:
+    def add(self, items: Any, ids: Iterable[Any] | None = None, *, update: bool = False) -> None:
         """Add vectors; either all are added, or, after an error, none.
 
         Args:
           items: as for ``build``.
           ids: as for ``build``; None goes on counting.
+          update: whether vectors that have these ids already are deleted; the new ones count as added last.
 
         Raises:
           RetrieveError: see ``build``.
         """
-        super().add(_rows(items), ids)
+        super().add(_rows(items), ids, update=update)
 
     def _make_postings(self, items: list[Any]) -> Postings:
         matrix = self._matrix(items)

@@ -46,6 +46,11 @@ class VectorIndex:
     def __len__(self) -> int:
         return len(self._documents)
 
+    def __contains__(self, value: Any) -> bool:
+        """Whether there is a document with this id."""
+        with self._lock:
+            return value in self._documents
+
     def __repr__(self) -> str:
         count = len(self)
         plural = "" if count == 1 else "s"
@@ -62,12 +67,13 @@ class VectorIndex:
         with self._lock:
             return self._documents.alive()
 
-    def add(self, items: Any, ids: Iterable[str] | Iterable[int] | None = None) -> None:
+    def add(self, items: Any, ids: Iterable[str] | Iterable[int] | None = None, *, update: bool = False) -> None:
         """Add vectors; either all are added, or, after an error, none.
 
         Args:
           items: as for ``build``.
           ids: as for ``build``; None goes on counting.
+          update: whether documents that have these ids already are deleted; the new ones count as added last.
 
         Raises:
           RetrieveError: the dimension differs, an id is there already, or see ``build``.

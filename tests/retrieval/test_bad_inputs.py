@@ -59,7 +59,7 @@ REFUSED = [
     ),
     ("a type", lambda: DenseIndex.build(np.eye(3), dtype="int4"), "invalid_parameter", "choose one of float32"),
     ("a metric", lambda: DenseIndex.build(np.eye(3), metric="l2"), "invalid_parameter", "choose one of cosine, dot"),
-    ("an id twice", built(ids=["a", "a", "b"]), "duplicate_id", "the id 'a' comes twice; delete the document before"),
+    ("an id twice", built(ids=["a", "a", "b"]), "duplicate_id", "the id 'a' comes twice; give every document an id"),
     ("an id added twice", lambda: WORDS.add(["new"], ids=["x"]), "duplicate_id", "the id 'x' comes twice"),
     ("too few ids", built(ids=["a"]), "invalid_parameter", "1 ids for 3 documents; give every document one id"),
     ("ids of two types", built(ids=["a", 1, 2]), "invalid_parameter", "1 and '1' would be two documents"),
