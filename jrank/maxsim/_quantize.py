@@ -22,6 +22,7 @@ __all__ = ["QuantizedDocs", "quantize", "repack"]
 # Tokens that a residual code is learnt from.
 SAMPLE = 1 << 16
 SCALES = "document", "token"
+BITS = 8, 2, 1
 
 
 @jax.tree_util.register_dataclass
@@ -36,7 +37,7 @@ class QuantizedDocs:
       centroids: typical tokens, ``[centroids, d]``, for 2 bits, otherwise None.
       nearest: centroid of each token, uint16 ``[groups, tokens]``, for 2 bits, otherwise None.
       levels: what the four codes of 2 bits add to a centroid in each dimension, ``[4, d]``, otherwise None.
-      bits: 8, 2 or 1.
+      bits: 8, 2 or 1; within an index also 16, whose codes are the bits of bfloat16.
       dimensions: how many dimensions a token has.
     """
 
@@ -221,7 +222,7 @@ def _fits(docs: QuantizedDocs) -> bool:
     """Whether the arrays of codes have the shapes that decoding expects, and no centroid is missing."""
     groups, size, width = docs.codes.tokens.shape
     kind = docs.codes.tokens.dtype == (jnp.int8 if docs.bits == 8 else jnp.uint8)
-    if docs.bits not in _DECODERS or not kind or width != -(-docs.dimensions * docs.bits // 8):
+    if docs.bits not in BITS or not kind or width != -(-docs.dimensions * docs.bits // 8):
         return False
     if docs.bits == 2 and docs.centroids is None and docs.levels is None:  # kept elsewhere, as an index does
         return np.shape(docs.nearest) == (groups, size)
@@ -281,7 +282,7 @@ def quantize(
     """
     if not isinstance(packed, PackedDocs):
         raise TypeError(f"packed must be packed documents, got a {type(packed).__name__}; write pack(docs)")
-    if bits not in _DECODERS:
+    if bits not in BITS:
         raise RerankError(f"bits is {bits}, expected 8, 2 or 1", reason="invalid_parameter")
     if scale not in SCALES:
         raise RerankError(f"scale is {scale!r}, expected one of {', '.join(SCALES)}", reason="invalid_parameter")
@@ -364,6 +365,11 @@ def _decode_sign(docs: QuantizedDocs, codes: Array, scale: Array, segments: Arra
     return (positive.astype(jnp.float32) * 2 - 1) * scale[:, None]
 
 
+def _decode_bfloat16(docs: QuantizedDocs, codes: Array, segments: Array) -> Array:
+    del docs, segments
+    return lax.bitcast_convert_type(codes.astype(jnp.uint32) << 16, jnp.float32)
+
+
 def _encode_residual(packed: PackedDocs, number: int | None, seed: int, code: ResidualCode | None) -> QuantizedDocs:
     if code is None:
         total = int(np.sum(packed.lengths))
@@ -394,4 +400,9 @@ def _sample(packed: PackedDocs, seed: int) -> np.ndarray:
     return np.asarray(packed.tokens).reshape(-1, packed.dimensions)[places.astype(int)].astype(np.float32)
 
 
-_DECODERS: dict[int, Callable[..., Array]] = {8: _decode_int8, 2: _decode_residual, 1: _decode_sign}
+_DECODERS: dict[int, Callable[..., Array]] = {
+    16: _decode_bfloat16,
+    8: _decode_int8,
+    2: _decode_residual,
+    1: _decode_sign,
+}

@@ -35,9 +35,24 @@ def place(docs: PackedDocs | QuantizedDocs, mesh: Mesh | None) -> Any:
     Returns:
       The same documents on the device; with a mesh, empty groups fill up the last part.
     """
+    docs = as_bits(docs)
     if mesh is None:
         return jax.tree.map(lambda array: jax.device_put(array, may_alias=True), docs)
     return docs.shard(mesh, mesh.axis_names[0])
+
+
+def as_bits(docs: PackedDocs | QuantizedDocs) -> PackedDocs | QuantizedDocs:
+    """Return a shard in bfloat16 as codes of 16 bits, on a CPU; any other as it is.
+
+    There XLA up to jax 0.10 would make all of the shard float32 to read a part of it. What codes mean it does not know.
+
+    Args:
+      docs: a shard on the host.
+    """
+    if isinstance(docs, QuantizedDocs) or docs.tokens.dtype != jnp.bfloat16 or jax.default_backend() != "cpu":
+        return docs
+    codes = dataclasses.replace(docs, tokens=np.asarray(docs.tokens).view(np.uint16))
+    return QuantizedDocs(codes, None, None, None, None, bits=16, dimensions=docs.dimensions)
 
 
 @functools.partial(jax.jit, static_argnames=("k", "mesh"))
@@ -79,7 +94,7 @@ def taken(docs: PackedDocs | QuantizedDocs, tiles: Any, segments: Any) -> Any:
     """Pack some tiles of tokens anew; with NumPy arrays on the host, traced on the device.
 
     Args:
-      docs: a shard; tokens that are uint16 are the bits of bfloat16, and become float32 on the device.
+      docs: a shard.
       tiles: numbers of tiles of all its groups, ``[groups, tiles]``.
       segments: which document of the group each belongs to, as in ``PackedDocs``.
 
@@ -95,10 +110,7 @@ def taken(docs: PackedDocs | QuantizedDocs, tiles: Any, segments: Any) -> Any:
 
     slots = np.arange(groups * count, dtype=np.int32)
     blank = np.zeros_like(slots)
-    tokens = rows(layout.tokens)
-    if isinstance(docs, PackedDocs) and isinstance(tokens, jax.Array) and tokens.dtype == jnp.uint16:
-        tokens = lax.bitcast_convert_type(tokens.astype(jnp.uint32) << 16, jnp.float32)
-    packed = PackedDocs(tokens, segments, slots, blank, blank, max_docs=count, span=1)
+    packed = PackedDocs(rows(layout.tokens), segments, slots, blank, blank, max_docs=count, span=1)
     if isinstance(docs, PackedDocs):
         return packed
     beside = {name: rows(getattr(docs, name)) for name in ("scale", "nearest") if getattr(docs, name) is not None}
@@ -112,10 +124,7 @@ def on_host(docs: PackedDocs | QuantizedDocs, mesh: Mesh | None) -> PackedDocs |
       docs: a shard on the host.
       mesh: the mesh that it is spread over, or None.
     """
-    if isinstance(docs, PackedDocs) and docs.tokens.dtype == jnp.bfloat16 and jax.default_backend() == "cpu":
-        # XLA on a CPU would make all of the shard float32 to pick from it.
-        return dataclasses.replace(docs, tokens=np.asarray(docs.tokens).view(np.uint16))
-    return None if mesh is None else docs
+    return None if mesh is None else as_bits(docs)
 
 
 @jax.jit

@@ -346,7 +346,7 @@ def test_spread_over_devices(mesh8):
     index = MultiVectorIndex.build(DOCS, IDS, metric="dot", mesh=mesh8)
     check(index.search(QUERIES, 9), SCORES, IDS, 9)
     check(index.search(QUERIES, 9, candidates=[IDS] * len(QUERIES)), SCORES, IDS, 9)
-    for dtype in ("int8", "2bit", "1bit"):
+    for dtype in ("bfloat16", "int8", "2bit", "1bit"):
         coded = MultiVectorIndex.build(DOCS, IDS, metric="dot", dtype=dtype, mesh=mesh8)
         want = MultiVectorIndex.build(DOCS, IDS, metric="dot", dtype=dtype).search(QUERIES, 9)
         np.testing.assert_allclose(coded.search(QUERIES, 9).scores, want.scores, rtol=1e-6)
