@@ -15,7 +15,6 @@ from jrank.text import PairTokenizer
 
 __all__ = ["PAIR_INPUTS", "Job", "cross_encoder_job", "function_job"]
 
-DEFAULT_MAX_LENGTH = 512
 PAIR_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -49,7 +48,7 @@ def cross_encoder_job(model: CrossEncoder, max_length: int | None) -> Job:
 
     Args:
       model: the model, with its tokenizer.
-      max_length: most tokens of a pair; None = what the model takes, at most 512.
+      max_length: most tokens of a pair; None = that of the model, at most 512.
 
     Returns:
       The job.
@@ -64,7 +63,7 @@ def cross_encoder_job(model: CrossEncoder, max_length: int | None) -> Job:
             reason="invalid_parameter",
             hint="make it with tokenizer=",
         )
-    longest = min(config.max_length, DEFAULT_MAX_LENGTH) if max_length is None else max_length
+    longest = model.max_length if max_length is None else max_length
     if not 4 <= longest <= config.max_length:
         raise ExportError(
             f"max_length must be from 4 to {config.max_length}, got {longest}", reason="invalid_parameter"

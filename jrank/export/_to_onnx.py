@@ -63,7 +63,7 @@ def to_onnx(
       inputs: for a function, its arguments in order: name to (shape, dtype), or to anything with ``shape`` and
         ``dtype``. A text in the place of a size leaves it free: ``{"x": (("lists", "items", 136), "float32")}``.
       outputs: for a function, a name for each array that it returns; default "scores", or "output_0" … for several.
-      max_length: most tokens of a pair; None = what the model takes, at most 512.
+      max_length: most tokens of a pair; None = that of the model, at most 512.
       pairs: (query, document) texts on which a quantised cross-encoder is compared with the float32 one: some queries
         with several documents each. With grades, (query, document, grade), the report says what happens to NDCG@10.
         None = made-up token ids, a hard case.

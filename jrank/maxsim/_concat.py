@@ -35,24 +35,25 @@ def concat(parts: Sequence[Docs]) -> Docs:
     >>> both.lengths.tolist()
     [2, 1, 4]
     """
-    parts = list(parts)
-    if not parts:
+    found: list[Any] = list(parts)
+    if not found:
         raise RerankError("there are no parts to put together", reason="empty_input")
-    for place, part in enumerate(parts):
+    for place, part in enumerate(found):
         if not isinstance(part, (PackedDocs, QuantizedDocs)):
             raise TypeError(f"parts[{place}] must be packed documents, got a {type(part).__name__}; write pack(docs)")
-        if type(part) is not type(parts[0]):
+        if type(part) is not type(found[0]):
             raise RerankError(
-                f"parts[{place}] is a {type(part).__name__}, the first is a {type(parts[0]).__name__}",
+                f"parts[{place}] is a {type(part).__name__}, the first is a {type(found[0]).__name__}",
                 reason="invalid_parameter",
                 hint="quantize all of them, or none",
             )
-    dimensions = {part.dimensions for part in parts}
+    dimensions = {part.dimensions for part in found}
     if len(dimensions) > 1:
         raise RerankError(
             f"the parts have {sorted(dimensions)} dimensions, expected one number", reason="dimension_mismatch"
         )
-    return concat_packed(parts) if isinstance(parts[0], PackedDocs) else _concat_quantized(parts)
+    joined: Any = concat_packed(found) if isinstance(found[0], PackedDocs) else _concat_quantized(found)
+    return joined
 
 
 def _concat_quantized(parts: list[QuantizedDocs]) -> QuantizedDocs:

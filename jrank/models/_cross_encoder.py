@@ -19,7 +19,7 @@ from jrank.models._sentence import SENTENCE_FILES, cross_encoder_fields
 from jrank.models._shell import Shell, Source, check_vocabulary, load_tokenizer, need_tokenizer
 from jrank.models._text_encoder import check_max_length, save
 from jrank.models._weights import DEFAULT_MODEL, find_weights
-from jrank.text import PairTokenizer
+from jrank.text import PairTokenizer, read_tokenizer_config
 from jrank.types import Array
 
 __all__ = ["CrossEncoder"]
@@ -109,6 +109,16 @@ class CrossEncoder(Shell):
         config = config if num_labels is None else config.with_labels(num_labels)
         return cls(functions.init_params(config, seed), config, tokenizer, source=Source(dict(raw)))
 
+    @property
+    def max_length(self) -> int:
+        """Most tokens of a pair where nobody says otherwise: 512, or fewer where the model takes fewer.
+
+        A directory may say fewer too, by ``model_max_length`` of its tokenizer_config.json, where sentence-transformers
+        keeps the length of a cross-encoder.
+        """
+        said = read_tokenizer_config(self.source.assets.get("tokenizer_config.json", b"")).max_length
+        return min(MAX_LENGTH, self.config.max_length, said or MAX_LENGTH)
+
     def apply(
         self, params: Any, input_ids: Any, attention_mask: Any, token_type_ids: Any = None, **options: Any
     ) -> Array:
@@ -168,8 +178,8 @@ class CrossEncoder(Shell):
 
         Args:
           pairs: two texts each; empty texts are allowed.
-          max_length: most tokens of a pair, special ones included; None for 512, or fewer where the model takes fewer.
-            The query is cut at half of it, the document at what is left.
+          max_length: most tokens of a pair, special ones included; None for that of the model, 512 or fewer. The query
+            is cut at half of it, the document at what is left.
           max_batch_tokens: tokens of a padded batch, on each device; None for what suits the machine.
           progress: show a bar on stderr.
           compute_dtype: ``jnp.bfloat16`` is faster on accelerators; on a CPU it is slower than float32.
@@ -182,7 +192,7 @@ class CrossEncoder(Shell):
           TypeError: something other than pairs of texts.
           ModelError: an option is out of range, or the model has no tokenizer.
         """
-        limit = check_max_length(max_length, self.config, MAX_LENGTH)
+        limit = check_max_length(max_length, self.config, self.max_length)
         tokenizer = need_tokenizer(self.tokenizer)
         encoded = tokenizer.encode_pairs(pairs, max_length=limit)
         run = functools.partial(_logits, config=self.config, dtype=compute_dtype)

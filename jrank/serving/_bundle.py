@@ -8,6 +8,7 @@ from typing import Any
 
 from jrank.errors import DataError, ServeError
 from jrank.files import read_bytes, read_json
+from jrank.text import read_tokenizer_config
 
 __all__ = ["Bundle", "read_bundle", "read_scorer"]
 
@@ -27,13 +28,14 @@ class Bundle:
 
     Attributes:
       model: contents of the ONNX file.
-      tokenizer: contents of ``tokenizer.json``; None if there is none.
+      tokenizer: contents of ``tokenizer.json``; its path where another tool wrote the directory, whose
+        ``tokenizer_config.json`` counts as well; None if there is none.
       config: the bundle's ``config.json``; for other exports what could be read from theirs; else empty.
       path: where it was read from.
     """
 
     model: bytes
-    tokenizer: bytes | None
+    tokenizer: bytes | Path | None
     config: dict[str, Any]
     path: Path
 
@@ -73,7 +75,9 @@ def read_bundle(path: str | os.PathLike, *, tokenizer: bool = True) -> Bundle:
             _verify(beside, tokens, recorded)
     elif recorded.get(model.name, {}).get("sha256") != hashlib.sha256(data).hexdigest():
         config = {}
-    return Bundle(data, tokens, config, path)
+    if tokens is None or config.get("format") == FORMAT:
+        return Bundle(data, tokens, config, path)
+    return Bundle(data, beside, _with_length(config, folder / "tokenizer_config.json"), path)
 
 
 def read_scorer(path: Path, config: dict[str, Any]) -> bytes | None:
@@ -137,6 +141,14 @@ def _config(path: Path) -> dict[str, Any]:
     if not isinstance(config.get("files", {}), dict):
         raise ServeError(f'"files" in {path} is not an object', reason="invalid_model")
     return config
+
+
+def _with_length(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Take over the most tokens of a pair that the configuration of a tokenizer names, if the model takes as many."""
+    if not path.is_file():
+        return config
+    said = read_tokenizer_config(_read(path, MAX_CONFIG_BYTES)).max_length
+    return config if said is None else {**config, "max_length": min(said, config.get("max_length", 512))}
 
 
 def _foreign(config: dict) -> dict[str, Any]:

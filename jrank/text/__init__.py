@@ -29,6 +29,7 @@ from jrank.text._multi_vector import MultiVectorRules, TokenRules
 from jrank.text._pairs import Encoded, PairTokenizer
 from jrank.text._passages import passages
 from jrank.text._stop_words import ENGLISH_STOP_WORDS, STOP_WORDS
+from jrank.text._tokenizer_file import TokenizerConfig, read_tokenizer_config
 
 __all__ = [
     "ENGLISH_STOP_WORDS",
@@ -40,7 +41,9 @@ __all__ = [
     "PairTokenizer",
     "TokenRules",
     "TokenizerAnalyzer",
+    "TokenizerConfig",
     "encode_texts",
     "passages",
+    "read_tokenizer_config",
     "well_formed",
 ]

@@ -15,7 +15,16 @@ import tokenizers
 from jrank.errors import DataError, ModelError
 from jrank.files import atomic_write, read_bytes
 from jrank.text._limits import CUTS, as_pairs, as_texts, at_least, query_cap, well_formed
-from jrank.text._tokenizer_file import Template, broken, configured_pad, guarded, padding, padding_spec
+from jrank.text._tokenizer_file import (
+    Template,
+    TokenizerConfig,
+    broken,
+    guarded,
+    padding,
+    padding_spec,
+    read_tokenizer_config,
+    without_types,
+)
 
 __all__ = ["Encoded", "PairTokenizer"]
 
@@ -77,7 +86,7 @@ class PairTokenizer:
     pad_id: int
     sha256: str
 
-    def __init__(self, data: bytes | str, *, pad_token: str | None = None):
+    def __init__(self, data: bytes | str, *, pad_token: str | None = None, token_types: bool = True):
         """Read a tokenizer from the contents of a ``tokenizer.json``; see `from_bytes`."""
         raw = data.encode() if isinstance(data, str) else bytes(data)
         try:
@@ -86,6 +95,10 @@ class PairTokenizer:
             raise broken(f"it is not JSON: {error}") from None
         if not isinstance(spec, dict) or "model" not in spec:
             raise broken('there is no "model" in it')
+        if not token_types:  # what is known only from outside has to travel with the bytes
+            typed = spec
+            spec = guarded(lambda: without_types(typed))
+            raw = raw if spec == typed else json.dumps(spec, ensure_ascii=False).encode()
         # Limits of the file are dropped before the library sees them: contradictory ones make it panic.
         baked = spec.get("padding") if isinstance(spec.get("padding"), dict) else {}
         plain = json.dumps({**spec, "truncation": None, "padding": None})
@@ -97,7 +110,7 @@ class PairTokenizer:
             raise broken("its vocabulary is empty")
         self.vocab_size = max(vocabulary.values()) + 1
         self.pad_id, self._pad_type, named = padding(vocabulary, baked, pad_token)
-        if not named:  # a pad token known only from outside has to travel with the bytes
+        if not named:
             spec["padding"] = padding_spec(pad_token, self.pad_id)
             raw = json.dumps(spec, ensure_ascii=False).encode()
         self._raw = raw
@@ -115,7 +128,8 @@ class PairTokenizer:
         Args:
           path: the file, or a directory that holds ``tokenizer.json``.
           pad_token: the padding token, for a file that does not say; otherwise the ``tokenizer_config.json`` beside the
-            file is asked, then the usual names.
+            file is asked, then the usual names. That file also says whether the model is given token types: where its
+            ``model_input_names`` leave them out, all are 0.
 
         Returns:
           The tokenizer.
@@ -135,17 +149,22 @@ class PairTokenizer:
                 hint="jrank reads the tokenizer.json of a fast tokenizer",
             ) from None
         try:
-            return cls(data, pad_token=pad_token or configured_pad(path.with_name("tokenizer_config.json")))
+            beside = _config_beside(path)
+            return cls(data, pad_token=pad_token or beside.pad_token, token_types=beside.token_types)
         except ModelError as error:
             raise ModelError(f"{path}: {error}", reason=error.reason) from None
 
     @classmethod
-    def from_bytes(cls, data: bytes | str, *, pad_token: str | None = None) -> "PairTokenizer":
+    def from_bytes(
+        cls, data: bytes | str, *, pad_token: str | None = None, token_types: bool = True
+    ) -> "PairTokenizer":
         """Read a tokenizer from the contents of a ``tokenizer.json``.
 
         Args:
           data: the JSON, as bytes or text.
           pad_token: the padding token, for contents that do not say and use none of the usual names.
+          token_types: whether the second text has another type than the first, if the contents say so; False for
+            models that are given no types.
 
         Returns:
           The tokenizer.
@@ -155,7 +174,8 @@ class PairTokenizer:
         """
         if not isinstance(data, (bytes, bytearray, memoryview, str)):
             raise TypeError(f"the tokenizer must be bytes or text, got {type(data).__name__}")
-        return cls(bytes(data) if not isinstance(data, str) else data, pad_token=pad_token)
+        data = data if isinstance(data, str) else bytes(data)
+        return cls(data, pad_token=pad_token, token_types=token_types)
 
     def to_bytes(self) -> bytes:
         """Return the contents of a ``tokenizer.json`` that gives this tokenizer again."""
@@ -495,3 +515,10 @@ def _encoded(rows: list, truncated: np.ndarray, owners: np.ndarray, max_length: 
         owners.astype(np.int32),
         int(max_length),
     )
+
+
+def _config_beside(path: Path) -> TokenizerConfig:
+    try:
+        return read_tokenizer_config(read_bytes(path.with_name("tokenizer_config.json"), max_bytes=1 << 24))
+    except DataError:
+        return TokenizerConfig()

@@ -1,16 +1,25 @@
 """What a tokenizer file says, and how it fails: shared by what reads one."""
 
+import copy
 import dataclasses
 import json
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from jrank.errors import DataError, ModelError
-from jrank.files import read_bytes
+from jrank.errors import ModelError
 
-__all__ = ["Template", "broken", "configured_pad", "guarded", "padding", "padding_spec"]
+__all__ = [
+    "Template",
+    "TokenizerConfig",
+    "broken",
+    "guarded",
+    "padding",
+    "padding_spec",
+    "read_tokenizer_config",
+    "without_types",
+]
 
 # What padding is called in the families that leave it out of tokenizer.json.
 PAD_TOKENS = ("[PAD]", "<pad>", "<|padding|>", "<|pad|>", "<|endoftext|>")
@@ -84,12 +93,69 @@ def padding_spec(pad_token: str | None, pad_id: int) -> dict:
     }
 
 
-def configured_pad(path: Path) -> str | None:
-    """Return the padding token that a ``tokenizer_config.json`` names; None where it does not help."""
+def without_types(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return the contents of a ``tokenizer.json`` whose tokens all have the type 0.
+
+    Args:
+      spec: the contents.
+    """
+    spec = copy.deepcopy(spec)
+    spec["post_processor"] = _untyped(spec.get("post_processor"))
+    return spec
+
+
+def _untyped(processor: Any) -> Any:
+    if not isinstance(processor, dict):
+        return processor
+    kind = processor.get("type")
+    if kind == "Sequence":
+        return {**processor, "processors": [_untyped(one) for one in processor.get("processors", [])]}
+    if kind == "BertProcessing":  # its types are built in
+        (end, end_id), (start, start_id) = processor["sep"], processor["cls"]
+        order = [start, "A", end, "B", end]
+        pieces = [{"Sequence" if name in ("A", "B") else "SpecialToken": {"id": name, "type_id": 0}} for name in order]
+        known = {name: {"id": name, "ids": [i], "tokens": [name]} for name, i in ((start, start_id), (end, end_id))}
+        return {"type": "TemplateProcessing", "single": pieces[:3], "pair": pieces, "special_tokens": known}
+    if kind == "TemplateProcessing":
+        for piece in [*processor["single"], *processor["pair"]]:
+            for inner in piece.values():
+                inner["type_id"] = 0
+    return processor
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerConfig:
+    """What a ``tokenizer_config.json`` says that the tokenizer itself does not.
+
+    Attributes:
+      pad_token: the padding token; None where it is not named.
+      token_types: whether the model is given token types; False where ``model_input_names`` leaves them out.
+      max_length: most tokens, special ones included; None where it is not said.
+    """
+
+    pad_token: str | None = None
+    token_types: bool = True
+    max_length: int | None = None
+
+
+def read_tokenizer_config(data: bytes) -> TokenizerConfig:
+    """Read a ``tokenizer_config.json``; what is missing or of the wrong kind counts as not said.
+
+    Args:
+      data: its contents.
+    """
     try:
-        config = json.loads(read_bytes(path, max_bytes=1 << 24))
-    except (DataError, ValueError, RecursionError):
-        return None
-    token = config.get("pad_token") if isinstance(config, dict) else None
+        config = json.loads(data)
+    except (ValueError, RecursionError):
+        return TokenizerConfig()
+    if not isinstance(config, dict):
+        return TokenizerConfig()
+    token, names, length = (config.get(name) for name in ("pad_token", "model_input_names", "model_max_length"))
     token = token.get("content") if isinstance(token, dict) else token
-    return token if isinstance(token, str) else None
+    # "No limit" is written as 1e30.
+    said = isinstance(length, int) and not isinstance(length, bool) and 0 < length < 1 << 24
+    return TokenizerConfig(
+        token if isinstance(token, str) else None,
+        "token_type_ids" in names if isinstance(names, list) and "input_ids" in names else True,
+        length if said else None,
+    )

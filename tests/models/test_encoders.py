@@ -1,5 +1,7 @@
 """The modules: texts and pairs in, arrays out; saved, split, merged, trained, converted."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,6 +102,29 @@ def test_several_outputs(write_case):
     model = models.CrossEncoder.from_pretrained(write_case("bert-3-labels-tanh-gelu"))
     assert model.score(PAIRS).shape == (3, 3)
     assert model.score([]).shape == (0, 3)
+
+
+def test_what_the_configuration_of_the_tokenizer_says(write_case, tmp_path):
+    place = write_case("bert")
+    plain = models.CrossEncoder.from_pretrained(place)
+    config = {"model_input_names": ["input_ids", "attention_mask"], "model_max_length": 9}
+    (place / "tokenizer_config.json").write_text(json.dumps(config))
+    model = models.CrossEncoder.from_pretrained(place)
+    model.save_pretrained(tmp_path / "saved")
+    pairs = [("what is jax", "jax is a ranking library"), ("who ranks", "jax")]
+    assert (plain.max_length, model.max_length) == (32, 9)
+    encoded = plain.tokenizer.encode_pairs(pairs, max_length=9)
+    ids, mask, types = plain.tokenizer.pad(encoded)
+    assert types.any()
+    # As transformers: where the tokenizer gives no types, the model takes 0 throughout.
+    want = np.asarray(plain.logits(ids, mask, None))[:, 0]
+    for one in (model, models.CrossEncoder.from_pretrained(tmp_path / "saved")):
+        np.testing.assert_allclose(one.score(pairs), want, rtol=1e-5)
+        assert one.max_length == 9
+    np.testing.assert_allclose(plain.score(pairs, max_length=9), np.asarray(plain.logits(ids, mask, types))[:, 0])
+    assert not np.allclose(plain.score(pairs, max_length=9), want)
+    (place / "tokenizer_config.json").write_text('{"model_max_length": 1000000000000000019884624838656}')
+    assert models.CrossEncoder.from_pretrained(place).max_length == 32
 
 
 def test_a_bar_on_stderr(bert, capfd):

@@ -151,6 +151,20 @@ def test_exports_of_other_tools(tiny, tmp_path, tokenizer_bytes):
     assert CrossEncoder.from_file(folder).info["max_length"] == 20
 
 
+def test_exports_of_other_tools_with_the_configuration_of_a_tokenizer(tiny, tmp_path, tokenizer_bytes):
+    (tmp_path / "model.onnx").write_bytes(tiny.make_model().SerializeToString())
+    (tmp_path / "tokenizer.json").write_bytes(tokenizer_bytes)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "max_position_embeddings": 32}))
+    # Tokens of type 1 count ten times: "jax" of the document, and the [SEP] after it, which is worth nothing.
+    query, document = tiny.values[[4, 6]]
+    assert CrossEncoder.from_file(tmp_path).score("what", "jax") == query + 10 * document
+    settings = {"model_input_names": ["input_ids", "attention_mask"], "model_max_length": 8}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    ranker = CrossEncoder.from_file(tmp_path)
+    assert ranker.score("what", "jax") == query + document
+    assert ranker.info["max_length"] == 8
+
+
 def test_files_that_are_missing_or_changed(tmp_path, model_bytes, tokenizer_bytes):
     (tmp_path / "empty").mkdir()
     for path, message in [

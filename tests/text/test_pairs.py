@@ -16,7 +16,7 @@ import tokenizers
 from hypothesis import strategies as st
 
 from jrank.errors import ModelError
-from jrank.text import PairTokenizer
+from jrank.text import PairTokenizer, TokenizerConfig, read_tokenizer_config
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -331,6 +331,51 @@ def test_the_pad_token_may_stand_beside_the_file_and_then_travels(tmp_path):
     assert found.pad_id == 2
     assert PairTokenizer.from_bytes(found.to_bytes()).pad_id == 2
     assert PairTokenizer.from_file(tmp_path / "tokenizer.json", pad_token="a").pad_id == 0
+
+
+def template():
+    pieces = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
+    )
+    return pieces, tokenizers.processors.Sequence([tokenizers.processors.ByteLevel(), pieces])
+
+
+@pytest.mark.parametrize(
+    "processor", [tokenizers.processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1)), *template()], ids=range(3)
+)
+def test_types_that_the_model_is_not_given_are_zero_and_that_travels(processor, tmp_path):
+    words = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "[U]": 3, "a": 4, "b": 5}
+    inner = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[U]"))
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    inner.post_processor = processor
+    (tmp_path / "tokenizer.json").write_text(inner.to_str())
+    typed = PairTokenizer.from_file(tmp_path).encode_pairs([("a", "b b")], max_length=9)
+    assert typed.type_ids[0].tolist() == [0, 0, 0, 1, 1, 1]
+    config = {"model_input_names": ["input_ids", "attention_mask"], "pad_token": "[PAD]"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    found = PairTokenizer.from_file(tmp_path)
+    for one in (found, PairTokenizer.from_bytes(found.to_bytes()), pickle.loads(pickle.dumps(found))):
+        encoded = one.encode_pairs([("a", "b b")], max_length=9)
+        assert encoded.ids[0].tolist() == [1, 4, 2, 5, 5, 2]
+        assert encoded.type_ids[0].tolist() == [0] * 6
+        assert one.encode_texts(["a b"], max_length=9).ids[0].tolist() == [1, 4, 5, 2]
+        assert one.pad(encoded, length=8)[2].tolist() == [[0] * 8]
+    for names in (["input_ids", "token_type_ids", "attention_mask"], "token", [], None, 3):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_input_names": names}))
+        same = PairTokenizer.from_file(tmp_path)
+        assert same.to_bytes() == inner.to_str().encode()
+        assert same.encode_pairs([("a", "b")], max_length=9).type_ids[0].tolist() == [0, 0, 0, 1, 1]
+
+
+def test_what_a_configuration_says():
+    read = read_tokenizer_config
+    assert read(b'{"model_max_length": 64, "pad_token": "p"}') == TokenizerConfig("p", True, 64)
+    for length in ("1e30", "1000000000000000019884624838656", "-1", "0", "true", '"64"', "null", "NaN"):
+        assert read(f'{{"model_max_length": {length}}}'.encode()).max_length is None
+    for data in (b"", b"[]", b"{", b"\xff", b"[" * 100_000, b'{"pad_token": 3, "model_input_names": {}}'):
+        assert read(data) == TokenizerConfig()
 
 
 BROKEN = {
