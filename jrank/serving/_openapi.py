@@ -44,6 +44,7 @@ def openapi(limits: Limits) -> dict[str, Any]:
         raw_scores=flag,
         return_text=flag,
         truncate={"type": "boolean", "default": True},
+        truncation_direction={"enum": ["Right", "right"]},
     )
     results = _object(["index", "relevance_score"], index=index, relevance_score={"type": "number"}, document={})
     ranking = _object(["id", "results"], id=text, results={"type": "array", "items": results}, meta={})

@@ -162,6 +162,9 @@ def parse_tei(body: dict[str, Any], limits: Limits) -> RerankRequest:
     Raises:
       Refusal: 400, 413 or 422, and what is wrong.
     """
+    side = body.get("truncation_direction")
+    if side is not None and str(side).lower() != "right":
+        raise Refusal(422, "truncation_direction must be Right: texts are cut at their ends")
     return RerankRequest(
         query=_query(body, limits),
         documents=_documents(body, "texts", limits),

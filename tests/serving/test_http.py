@@ -180,6 +180,7 @@ def test_tei(ranker):
         ("/v1/rerank", {"query": "a", "documents": ["a"], "rank_fields": []}, 422, "rank_fields must be"),
         ("/v1/rerank", {"query": "a", "documents": ["a"], "model": 3}, 422, "model must be a text"),
         ("/rerank", {"query": "a", "documents": ["a"]}, 422, "texts must be a list"),
+        ("/rerank", {"query": "a", "texts": ["a"], "truncation_direction": "Left"}, 422, "must be Right"),
         ("/v1/rerank", b" " * 4001, 413, "larger than 4000 bytes"),
     ],
 )
