@@ -56,8 +56,9 @@ def add_loop_options(parser: argparse.ArgumentParser, *, rate: float, batch_size
     """
     group = parser.add_argument_group("training")
     group.add_argument(
-        "--loss", default=loss, metavar="NAME", help=f"any loss of jrank; {loss}, lambdarank, listmle, …"
+        "--loss", metavar="NAME", help=f"any loss of jrank, such as lambdarank or listmle (default: {loss})"
     )
+    parser.set_defaults(usual_loss=loss)
     group.add_argument("--epochs", type=positive, metavar="N", help="how often every list is seen, at most")
     group.add_argument("--batch-size", type=positive, default=batch_size, metavar="N", help=f"lists; {batch_size}")
     group.add_argument("--list-size", type=positive, metavar="N", help="most items of a training list")
@@ -80,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"{out} is a file", reason="unwritable", hint="name a directory")
     if out.is_dir() and any(out.iterdir()) and not args.replace:
         raise DataError(f"{out} is not empty", reason="unwritable", hint="name a new directory, or pass --replace")
+    args.loss_given, args.loss = args.loss is not None, args.loss or args.usual_loss
     args.loss_fn = named_loss(args.loss)
     report = importlib.import_module(f"jrank.cli._train_{args.kind.replace('-', '_')}").run(args)
     with atomic_write(out / "training.json", "w") as file:

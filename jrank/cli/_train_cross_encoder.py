@@ -133,7 +133,7 @@ def _check_options(args: argparse.Namespace) -> None:
     from jrank.errors import DataError
 
     for name, wrong, why in (
-        ("--loss", args.loss != "softmax", "classes are learnt by cross-entropy"),
+        ("--loss", args.loss_given, "classes are learnt by cross-entropy"),
         ("--teacher", args.teacher is not None, "the scores of a teacher are no classes"),
         ("--min-grade", args.min_grade != 1, "every grade is a class of its own"),
     ):

@@ -133,6 +133,9 @@ def test_grades_are_classes(collection, start, tmp_path, capsys):
     for more, said in (
         (["--num-labels", "2"], "has the grade 2, expected a whole number from 0 to 1"),
         (["--num-labels", "3", "--loss", "lambdarank"], "--loss does not go with --num-labels 3"),
+        (["--num-labels", "3", "--loss", "softmax"], "--loss does not go with --num-labels 3"),
+        (["--num-labels", "3", "--teacher", "run.trec"], "--teacher does not go with --num-labels 3"),
+        (["--num-labels", "3", "--min-grade", "2"], "--min-grade does not go with --num-labels 3"),
     ):
         assert train(graded, start, tmp_path / "no", *more) == 1
         assert said in capsys.readouterr().err
