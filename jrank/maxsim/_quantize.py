@@ -1,6 +1,7 @@
 """Packed documents in fewer bits."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -79,8 +80,7 @@ class QuantizedDocs:
 
     def unpack(self) -> PackedDocs:
         """Return packed documents in float32, as the codes tell them."""
-        tokens = lax.map(lambda group: self.decode(*group), tuple(jnp.asarray(x) for x in self.group_arrays()))
-        return dataclasses.replace(self.codes, tokens=tokens)
+        return dataclasses.replace(self.codes, tokens=_decoded(self))
 
     def shard(self, mesh: Mesh, axis: str = "data") -> "QuantizedDocs":
         """Spread the groups over the devices of a mesh, for ``score_packed(..., mesh=mesh)``.
@@ -136,6 +136,12 @@ class QuantizedDocs:
         if not (codes.is_sound() and _fits(docs)):
             raise DataError(f"{directory} holds codes that do not fit together", reason="malformed")
         return docs
+
+
+@jax.jit
+def _decoded(docs: QuantizedDocs) -> Array:
+    """The tokens of all groups as float32."""
+    return lax.map(lambda group: docs.decode(*group), tuple(jnp.asarray(x) for x in docs.group_arrays()))
 
 
 def _fits(docs: QuantizedDocs) -> bool:
@@ -220,32 +226,49 @@ def _with_codes(packed: PackedDocs, codes: Array) -> PackedDocs:
 
 
 def _encode_int8(packed: PackedDocs) -> QuantizedDocs:
-    @jax.jit
-    def largest(group: tuple[Array, Array]) -> Array:
+    tokens, segments = jnp.asarray(packed.tokens), jnp.asarray(packed.segments)
+    scale = jnp.asarray(_same_in_all_groups(_largest(tokens, segments, packed.max_docs), packed)) / 127
+    return QuantizedDocs(
+        _with_codes(packed, _whole(tokens, scale, segments)), scale, None, None, None, 8, packed.dimensions
+    )
+
+
+# Compiled once for each shape, not once for each call.
+@functools.partial(jax.jit, static_argnames="max_docs")
+def _largest(tokens: Array, segments: Array, max_docs: int) -> Array:
+    """The largest magnitude of each slot, ``[groups, max_docs]``."""
+
+    def one(group: tuple[Array, Array]) -> Array:
         tokens, segments = group
         tiles = jnp.max(jnp.abs(tokens).reshape(segments.shape[0], -1), axis=-1).astype(jnp.float32)
-        low = jnp.zeros(packed.max_docs, jnp.float32)
+        low = jnp.zeros(max_docs, jnp.float32)
         return low.at[segments].max(tiles, indices_are_sorted=True, mode="drop")
 
-    @jax.jit
+    return lax.map(one, (tokens, segments))
+
+
+@jax.jit
+def _whole(tokens: Array, scale: Array, segments: Array) -> Array:
     def one(group: tuple[Array, Array, Array]) -> Array:
         tokens, scale, segments = group
         step = _of_tokens(jnp.where(scale > 0, scale, 1), segments)
         return jnp.round(tokens.astype(jnp.float32) / step[:, None]).astype(jnp.int8)
 
-    tokens, segments = jnp.asarray(packed.tokens), jnp.asarray(packed.segments)
-    scale = jnp.asarray(_same_in_all_groups(lax.map(largest, (tokens, segments)), packed)) / 127
-    codes = lax.map(one, (tokens, scale, segments))
-    return QuantizedDocs(_with_codes(packed, codes), scale, None, None, None, 8, packed.dimensions)
+    return lax.map(one, (tokens, scale, segments))
 
 
-def _encode_int8_tokens(packed: PackedDocs) -> QuantizedDocs:
+@jax.jit
+def _whole_by_token(tokens: Array) -> tuple[Array, Array]:
     def one(tokens: Array) -> tuple[Array, Array]:
         tokens = tokens.astype(jnp.float32)
         scale = jnp.max(jnp.abs(tokens), axis=-1) / 127
         return jnp.round(tokens / jnp.where(scale > 0, scale, 1)[:, None]).astype(jnp.int8), scale
 
-    codes, scale = lax.map(one, jnp.asarray(packed.tokens))
+    return lax.map(one, tokens)
+
+
+def _encode_int8_tokens(packed: PackedDocs) -> QuantizedDocs:
+    codes, scale = _whole_by_token(jnp.asarray(packed.tokens))
     return QuantizedDocs(_with_codes(packed, codes), scale, None, None, None, 8, packed.dimensions)
 
 
@@ -270,12 +293,17 @@ def _decode_int8(docs: QuantizedDocs, codes: Array, scale: Array, segments: Arra
     return codes.astype(jnp.float32) * of_tokens[:, None]
 
 
-def _encode_sign(packed: PackedDocs) -> QuantizedDocs:
+@jax.jit
+def _signs(tokens: Array) -> tuple[Array, Array]:
     def one(tokens: Array) -> tuple[Array, Array]:
         tokens = tokens.astype(jnp.float32)
         return pack_bits((tokens > 0).astype(jnp.uint8), 1), jnp.mean(jnp.abs(tokens), axis=-1)
 
-    codes, scale = lax.map(one, jnp.asarray(packed.tokens))
+    return lax.map(one, tokens)
+
+
+def _encode_sign(packed: PackedDocs) -> QuantizedDocs:
+    codes, scale = _signs(jnp.asarray(packed.tokens))
     return QuantizedDocs(_with_codes(packed, codes), scale, None, None, None, 1, packed.dimensions)
 
 
