@@ -205,7 +205,8 @@ class MultiVectorIndex(VectorIndex):
     def _encode(self, matrices: list[np.ndarray], dimension: int) -> np.ndarray:
         from jrank.maxsim import fde, pack
 
-        if self._encoder is None:
+        # Another dimension than before: documents that were to be the first were refused.
+        if self._encoder is None or self._encoder.planes.shape[-1] != dimension:
             options = {key: value for key, value in (self.fde or {}).items() if key != "dtype"}
             try:
                 self._encoder = fde(dimension, **options)

@@ -25,6 +25,8 @@ from jrank.retrieval._store import FORMAT, MANIFEST, VERSION, damaged, read_inde
 __all__ = ["check_shard", "read_shards", "write_shards"]
 
 NAME = re.compile(r"(shard|table|coarse|code)-[0-9a-f]{16}")
+# What ``jrank.files`` had not finished when a process was killed.
+UNFINISHED = re.compile(rf"\.({NAME.pattern}|{re.escape(MANIFEST)})\.[^.]+\.(part|old)")
 CODE = "centroids", "borders", "levels"
 
 
@@ -92,6 +94,11 @@ def write_shards(
     for entry in path.iterdir():
         if NAME.fullmatch(entry.name) and entry.name not in current:
             shutil.rmtree(entry, ignore_errors=True)
+        elif UNFINISHED.fullmatch(entry.name):
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
     return kept
 
 

@@ -153,6 +153,14 @@ def test_fixed_dimensional_encodings(tmp_path):
         MultiVectorIndex.build(docs, fde={"bits": -1})
 
 
+def test_refused_documents_do_not_fix_the_dimension_of_encodings():
+    index = MultiVectorIndex(fde={"bits": 1, "repetitions": 2})
+    with pytest.raises(RetrieveError, match="comes twice"):
+        index.add([np.ones((2, 3))] * 2, ["a", "a"])
+    index.add([np.eye(5)], ["a"])
+    assert index.search([np.eye(5)], 1, candidates=1).ids.tolist() == [["a"]]
+
+
 def test_cosine_weights_and_one_query():
     index = MultiVectorIndex.build(DOCS, IDS)
     unit = [doc / np.maximum(np.linalg.norm(doc, axis=1, keepdims=True), 1e-9) for doc in DOCS]
@@ -164,6 +172,14 @@ def test_cosine_weights_and_one_query():
     np.testing.assert_allclose(hits.scores[0], np.sort(want)[::-1][:5], rtol=1e-5)
     with pytest.raises(RetrieveError, match="weights"):
         index.search(query, weights=[weights[:2]])
+    for large in (1e39, 3e38, 1e17):
+        with pytest.raises(RetrieveError, match="weights"):
+            index.search(query, weights=[large * weights.astype(float)])
+    assert np.array_equal(index.search(query, 5, weights=[1e15 * weights]).ids, hits.ids)
+    # Together they would be more than float32 holds.
+    dot = MultiVectorIndex.build(DOCS[:3], metric="dot")
+    with pytest.raises(RetrieveError, match="hold 1e\\+12, so scores would overflow"):
+        dot.search([np.full((1, D), 1e8)], weights=[np.full(1, 1e12)])
     with pytest.raises(RetrieveError, match="query 1 has no token"):
         index.search(QUERIES, on_empty="raise")
 
@@ -283,8 +299,11 @@ def test_an_index_is_whole_at_every_moment_of_a_save(tmp_path, monkeypatch):
     # What the interrupted save left behind is gone after the next one.
     left = MultiVectorIndex.load(moments[len(moments) // 2])
     left.save(moments[len(moments) // 2])
-    names = {path.name.split("-")[0] for path in moments[len(moments) // 2].iterdir() if not path.name.startswith(".")}
+    names = {path.name.split("-")[0] for path in moments[len(moments) // 2].iterdir()}
     assert names <= {"manifest.json", "shard", "table", "coarse"}
+    for moment in moments:  # files that were being written too
+        MultiVectorIndex.load(moment).save(moment)
+        assert not [path for path in moment.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.slow
