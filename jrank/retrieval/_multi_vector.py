@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -100,6 +101,8 @@ class MultiVectorIndex(VectorIndex):
         self._snapshot: Snapshot | None = None
         self._encoder: Any = None
         self._coarse: DenseIndex | None = None
+        # Directory and name under which the encodings lie as they are; None if they have changed.
+        self._coarse_at: tuple[Path, str] | None = None
         if self.fde is not None:
             options = dict(self.fde)
             self._coarse = DenseIndex(metric="dot", dtype=options.pop("dtype", "float32"))
@@ -153,6 +156,7 @@ class MultiVectorIndex(VectorIndex):
             names: Any = list(ids) if ids is not None else list(range(before, before + len(matrices)))
             if codes is not None and self._coarse is not None:
                 self._coarse.add(codes, names)  # refuses the same ids
+                self._coarse_at = None
             self._documents.add(len(matrices), names)
             self._dimension = widths.pop() if widths else 0
             self._pending += coded
@@ -173,6 +177,7 @@ class MultiVectorIndex(VectorIndex):
             self._documents.delete(names)
             if self._coarse is not None:
                 self._coarse.delete(names)
+                self._coarse_at = None
             self._snapshot = None
 
     def vectors(self, ids: Iterable[str] | Iterable[int]) -> list[np.ndarray]:
@@ -382,7 +387,9 @@ class MultiVectorIndex(VectorIndex):
                 "next_id": self._documents.next_id,
             }
             table = {"alive": self._alive, **strings_to_arrays("ids", self._documents.alive())}
-            written = write_shards(path, self.kind, parameters, table, self._shards, self._coarse, self._code)
+            written, self._coarse_at = write_shards(
+                path, self.kind, parameters, table, self._shards, self._coarse, self._code, self._coarse_at
+            )
             # The same documents on the device, under the shards that know where they lie.
             self._placed = [(new, placed) for new, (_, placed) in zip(written, self._placed, strict=True)]
             self._shards = written
@@ -425,7 +432,7 @@ class MultiVectorIndex(VectorIndex):
         if (coarse is None) != (index._coarse is None):
             raise damaged(path, "its encodings are missing")
         if coarse is not None:
-            index._coarse = DenseIndex.load(coarse)
+            index._coarse, index._coarse_at = DenseIndex.load(coarse), (coarse.parent.resolve(), coarse.name)
             if index._coarse.ids != ids:
                 raise damaged(path, "its encodings are of other documents")
             if dimension:

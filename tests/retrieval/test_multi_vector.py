@@ -270,6 +270,36 @@ def test_a_save_writes_what_is_new(tmp_path):
         check(index.search(QUERIES, 9), SCORES, IDS, 9, np.arange(len(IDS)) > 0)
 
 
+def test_encodings_that_did_not_change_are_not_written_again(tmp_path):
+    place, other = tmp_path / "index", tmp_path / "other"
+    index = MultiVectorIndex.build(DOCS[:20], IDS[:20], fde={"bits": 1, "repetitions": 1})
+
+    def name(folder=place):
+        (found,) = folder.glob("coarse-*")
+        return found.name
+
+    index.save(place)
+    first = name()
+    index.save(place)
+    loaded = MultiVectorIndex.load(place)
+    loaded.save(place)
+    assert name() == first
+    loaded.save(other)  # elsewhere they are written, and then lie there
+    MultiVectorIndex.load(other).save(other)
+    loaded.delete(["d0"])
+    loaded.save(place)
+    second = name()
+    assert second != first
+    loaded.add(DOCS[20:22], IDS[20:22])
+    loaded.save(place)
+    assert name() != second
+    for folder, ids in ((place, IDS[1:22]), (other, IDS[:20])):
+        again = MultiVectorIndex.load(folder)
+        assert again.ids == ids
+        again.search(QUERIES[:1], 3, candidates=5)
+        name(folder)
+
+
 def test_an_index_is_whole_at_every_moment_of_a_save(tmp_path, monkeypatch):
     """What a kill would leave is copied before every change of the disk; each copy is the old index or the new one."""
     place, moments, copied = tmp_path / "index", [], []
