@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 
+import jax
 import numpy as np
 import pytest
 
@@ -250,6 +251,22 @@ def test_what_two_bits_mean_is_learnt_once(tmp_path):
     np.save(next(place.glob("code-*")) / "levels.npy", np.zeros((4, D + 1), "f"))
     with pytest.raises(RetrieveError, match=r"manifest says"):
         MultiVectorIndex.load(place)
+
+
+def test_coding_compiles_for_few_numbers_of_tokens(caplog):
+    """Documents of 60 lengths: as many programs as powers of two, not one for each."""
+    index = MultiVectorIndex.build(DOCS[:20], IDS[:20], metric="dot", dtype="2bit")
+    index.search(QUERIES[:1], 1)
+    code, rows = index._code, RNG.normal(size=(64, D)).astype("f")
+    for size in (1, 2, 4, 8, 16, 32, 64):
+        encode_all([rows[:size]], "2bit", code)
+    with jax.log_compiles():
+        found = [encode_all([rows[:size]], "2bit", code)[0] for size in range(1, 65)]
+    assert not [message for message in caplog.messages if message.startswith("Compiling")]
+    for size, coded in enumerate(found, 1):
+        assert np.array_equal(coded.tokens, found[-1].tokens[:size])
+        assert np.array_equal(coded.beside, found[-1].beside[:size])
+    assert encode_all([rows[:0]], "2bit", code)[0].tokens.shape == (0, 2)
 
 
 def test_a_save_writes_what_is_new(tmp_path):
