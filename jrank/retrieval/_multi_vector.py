@@ -23,6 +23,11 @@ from jrank.runs import Hits
 __all__ = ["MultiVectorIndex"]
 
 METRICS = ("cosine", "dot")
+# Documents whose encodings are made together: they are packed for it, which takes their memory twice more.
+ENCODED = 1024
+# A filter that lets fewer than one in so many documents pass is answered from these alone. To gather a document costs
+# as much as to score a few in their place.
+FEW = 8
 
 
 class MultiVectorIndex(VectorIndex):
@@ -52,8 +57,9 @@ class MultiVectorIndex(VectorIndex):
     not at all if all products are whole numbers. Of equal scores the document that was added earlier comes first. A
     document without a token is never found.
 
-    Cost: 2 q t d operations for each query and document; memory for the vectors. Shapes are rounded up, so that adding
-    documents or queries seldom compiles anew. Deleted documents take space until half of their shard is deleted.
+    Cost: 2 q t d operations for each query and document, of a filter that lets few pass for these alone; memory for the
+    vectors. Shapes are rounded up, so that adding documents or queries seldom compiles anew. Deleted documents take
+    space until half of their shard is deleted.
 
     References: Khattab and Zaharia, ColBERT, SIGIR 2020; Dhulipala et al., MUVERA, NeurIPS 2024.
 
@@ -217,7 +223,9 @@ class MultiVectorIndex(VectorIndex):
                 self._encoder = fde(dimension, **options)
             except RerankError as error:
                 raise RetrieveError(f"fde: {error}", reason="invalid_parameter") from None
-        return np.asarray(self._encoder.packed(pack(matrices)))
+        # At least once: without a document there is an encoder all the same.
+        parts = [matrices[low : low + ENCODED] for low in range(0, max(len(matrices), 1), ENCODED)]
+        return np.concatenate([np.asarray(self._encoder.packed(pack(part))) for part in parts])
 
     # Search ----------------------------------------------------------------------------------------------------------
 
@@ -268,7 +276,11 @@ class MultiVectorIndex(VectorIndex):
         scores = np.full((len(queries), k), -np.inf, np.float32)
         rows = np.full((len(queries), k), -1, np.int64)
         if allowed.size and len(queries):
-            if candidates is None:
+            few = chosen is not None and FEW * np.count_nonzero(allowed) < len(snapshot.rows)
+            if candidates is None and few:
+                listed = [np.flatnonzero(allowed)] * len(queries)
+                scores, rows = rerank(snapshot, queries, weights, listed, k, mesh=self.mesh)
+            elif candidates is None:
                 for block, best, found in scan(snapshot, queries, weights, allowed, k, mesh=self.mesh):
                     scores[block], rows[block] = best, found
             else:

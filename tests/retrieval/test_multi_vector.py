@@ -112,6 +112,17 @@ def test_filters(whole):
     assert whole.search(QUERIES, 1, filter=["other"]).ids.tolist() == [[None]] * 4
 
 
+def test_a_narrow_filter_scores_what_passes_alone(whole, monkeypatch):
+    def unwanted(*args, **options):
+        raise AssertionError("all documents were scored")
+
+    monkeypatch.setattr("jrank.retrieval._multi_vector.scan", unwanted)
+    for place in range(0, len(IDS), 7):
+        allowed = np.isin(np.arange(len(IDS)), [place, (5 * place) % len(IDS), 63])
+        check(whole.search(QUERIES, 9, filter=set(np.array(IDS)[allowed].tolist())), SCORES, IDS, 9, allowed)
+    assert whole.search(QUERIES, 1, filter=[]).ids.tolist() == [[None]] * 4
+
+
 def test_candidates(whole):
     some = [["d3", "d60", "gone", None], ["d1"], [], IDS]
     hits = whole.search(QUERIES, 9, candidates=some, filter=lambda name: name != "d3")
@@ -152,6 +163,14 @@ def test_fixed_dimensional_encodings(tmp_path):
         MultiVectorIndex(fde={"planes": 3})
     with pytest.raises(RetrieveError, match="bits"):
         MultiVectorIndex.build(docs, fde={"bits": -1})
+
+
+def test_encodings_are_made_in_parts(monkeypatch):
+    whole = MultiVectorIndex.build(DOCS, IDS, fde=True)
+    monkeypatch.setattr("jrank.retrieval._multi_vector.ENCODED", 9)
+    parts = MultiVectorIndex.build(DOCS, IDS, fde=True)
+    query = np.ones((1, whole._coarse.dimension), "f")
+    np.testing.assert_allclose(whole._coarse.scores(query), parts._coarse.scores(query), rtol=1e-4, atol=1e-4)
 
 
 def test_refused_documents_do_not_fix_the_dimension_of_encodings():
