@@ -17,7 +17,7 @@ from jrank.maxsim._total import SHORTEST
 from jrank.sharding import refuse_explicit
 from jrank.types import Array
 
-__all__ = ["TILE", "PackedDocs", "concat", "pack", "split", "spread_groups", "unit_rows"]
+__all__ = ["TILE", "PackedDocs", "concat", "on_host", "pack", "split", "spread_groups", "unit_rows"]
 
 GROUP_TOKENS = 4096
 # Documents are filled up to whole tiles with copies of their last token, which change no maximum.
@@ -117,7 +117,8 @@ class PackedDocs:
           RerankError: there is no place.
           IndexError: a place is outside of the collection.
         """
-        return pack([np.asarray(self[int(place)]) for place in np.asarray(places)], group_tokens=self.tokens.shape[1])
+        host = on_host(self)
+        return pack([host[int(place)] for place in np.asarray(places)], group_tokens=self.tokens.shape[1])
 
     def save(self, directory: str | os.PathLike) -> None:
         """Write the documents to a directory, which appears when it is whole.
@@ -191,6 +192,15 @@ class PackedDocs:
         return spread_groups(self, self, mesh, axis)
 
 
+def on_host(packed: PackedDocs) -> PackedDocs:
+    """Return documents as arrays of NumPy: on the device, to take one after the other would compile for each length.
+
+    Args:
+      packed: the documents.
+    """
+    return jax.tree.map(np.asarray, packed)
+
+
 def spread_groups(docs: Any, layout: PackedDocs, mesh: Mesh, axis: str) -> Any:
     """Spread what documents hold for each group over the devices of a mesh; every device gets the rest.
 
@@ -251,7 +261,7 @@ def concat(parts: Sequence[PackedDocs]) -> PackedDocs:
             f"the parts have {sorted(dimensions)} dimensions, expected one number", reason="dimension_mismatch"
         )
     if len(sizes) > 1:
-        docs = [np.asarray(part[place]) for part in parts for place in range(len(part))]
+        docs = [part[place] for part in map(on_host, parts) for place in range(len(part))]
         return pack(docs, group_tokens=max(sizes))
     (size,) = sizes
     max_docs = max(part.max_docs for part in parts)
@@ -266,9 +276,9 @@ def concat(parts: Sequence[PackedDocs]) -> PackedDocs:
     return PackedDocs(
         tokens=jnp.asarray(np.concatenate([np.asarray(part.tokens).astype(kind) for part in parts])),
         segments=jnp.asarray(np.concatenate(segments)),
-        slots=jnp.asarray(np.concatenate(slots), jnp.int32),
-        starts=jnp.asarray(np.concatenate(starts), jnp.int32),
-        lengths=jnp.asarray(np.concatenate([part.lengths for part in parts]), jnp.int32),
+        slots=jnp.asarray(np.concatenate(slots).astype(np.int32)),
+        starts=jnp.asarray(np.concatenate(starts).astype(np.int32)),
+        lengths=jnp.asarray(np.concatenate([part.lengths for part in parts]).astype(np.int32)),
         max_docs=max_docs,
         span=max(part.span for part in parts),
     )
@@ -320,9 +330,9 @@ def pack(
     return PackedDocs(
         tokens=jnp.asarray(tokens),
         segments=jnp.asarray(segments),
-        slots=jnp.asarray(slots, jnp.int32),
-        starts=jnp.asarray(starts, jnp.int32),
-        lengths=jnp.asarray(lengths, jnp.int32),
+        slots=jnp.asarray(slots.astype(np.int32)),
+        starts=jnp.asarray(starts.astype(np.int32)),
+        lengths=jnp.asarray(lengths.astype(np.int32)),
         max_docs=max_docs,
         span=span,
     )
