@@ -294,7 +294,7 @@ def alignment(
     """Draw the similarities between query and document tokens; a dot marks the best document token of each query token.
 
     Args:
-      similarities: ``[q, t]``.
+      similarities: ``[q, t]``; NaN is left white, and is no best token.
       query_tokens: the q tokens of the query.
       doc_tokens: the t tokens of the document.
       ax: where to draw; None makes a new figure, as wide as the document is long.
@@ -312,11 +312,16 @@ def alignment(
             f"and {len(doc_tokens)} document tokens"
         )
     ax = _axes(ax, (max(4.0, 0.24 * len(doc_tokens) + 1.8), 0.26 * len(query_tokens) + 1.6))
-    image = ax.imshow(similarities, aspect="auto", cmap="Blues", vmin=min(0.0, similarities.min(initial=0.0)))
-    best = similarities.argmax(axis=1) if similarities.size else np.empty(0, int)
-    ax.scatter(best, np.arange(len(best)), s=22, color=PALETTE[1], zorder=3)
-    ax.set_xticks(range(len(doc_tokens)), doc_tokens, rotation=90, fontsize=8)
-    ax.set_yticks(range(len(query_tokens)), query_tokens, fontsize=8)
+    known = ~np.isnan(similarities)
+    lowest = similarities.min(initial=0.0, where=known & (similarities > -np.inf))
+    q, t = (max(1, size) for size in similarities.shape)  # axes of no width would be warned of
+    image = ax.imshow(similarities, aspect="auto", cmap="Blues", vmin=lowest, extent=(-0.5, t - 0.5, q - 0.5, -0.5))
+    rows = np.flatnonzero(known.any(axis=1))
+    best = np.where(known, similarities, -np.inf)[rows].argmax(axis=1) if len(rows) else rows
+    ax.scatter(best, rows, s=22, color=PALETTE[1], zorder=3)
+    # Tokens are text: a dollar sign among them starts no formula.
+    ax.set_xticks(range(len(doc_tokens)), doc_tokens, rotation=90, fontsize=8, parse_math=False)
+    ax.set_yticks(range(len(query_tokens)), query_tokens, fontsize=8, parse_math=False)
     ax.set_xlabel("document token")
     ax.set_ylabel("query token")
     ax.figure.colorbar(image, ax=ax, label="similarity", fraction=0.03, pad=0.01)

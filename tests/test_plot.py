@@ -53,6 +53,18 @@ def test_alignment_marks_the_maximum():
         plot.alignment(np.ones((1, 2)), ["a", "b"], ["x", "y"])
 
 
+def test_alignment_of_any_text_and_missing_numbers(tmp_path):
+    values = np.array([[np.nan, 0.2, -0.5], [np.nan] * 3, [0.1, -np.inf, np.nan]])
+    ax = plot.alignment(values, ["$\\frac$", "$", "a$b"], ["$x$", "&<", "_^{"])
+    np.testing.assert_array_equal(ax.collections[0].get_offsets(), [[1, 0], [0, 2]])
+    assert ax.images[0].get_clim() == (-0.5, 0.2)
+    ax.figure.savefig(tmp_path / "picture.png")
+    for shape in ((0, 0), (0, 2), (2, 0)):
+        assert (
+            len(plot.alignment(np.zeros(shape), "ab"[: shape[0]], "xy"[: shape[1]]).collections[0].get_offsets()) == 0
+        )
+
+
 QRELS = {f"q{i}": {"a": 1, "b": 0, "c": 2} for i in range(4)}
 RUNS = {
     "good": {f"q{i}": {"c": 3.0, "a": 2.0, "b": 1.0} for i in range(4)},

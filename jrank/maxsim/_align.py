@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, Real, Shaped
 
 from jrank.arrays import accumulator_dtype, neutralise
 from jrank.maxsim._core import best_index
-from jrank.maxsim._inputs import embeddings, mask
+from jrank.maxsim._inputs import as_threshold, embeddings, mask
 from jrank.maxsim._total import unit
 from jrank.types import Array, ArrayLike
 
@@ -103,7 +103,7 @@ def highlight(
       True at tokens to highlight; ``jnp.flatnonzero`` gives their indices, in order and without repetition.
 
     Raises:
-      RerankError: the shapes do not fit.
+      RerankError: the shapes do not fit, or the threshold is no scalar.
 
     Numerics: the comparison is made in the type of ``score``; NaN is never highlighted.
 
@@ -112,6 +112,7 @@ def highlight(
     >>> highlight(jnp.array([[1.0, 0.0]]), jnp.array([[0.9, 0.0], [0.1, 1.0], [0.5, 0.5]]), 0.5).tolist()
     [True, False, True]
     """
+    threshold = as_threshold(threshold)
     query, doc = embeddings(query, doc, (2, 2), ("query", "doc"))
     query_where = mask(query_where, query.shape[:-1], "query_where")
     doc_where = mask(doc_where, doc.shape[:-1], "doc_where")
@@ -122,7 +123,7 @@ def highlight(
     scores = lax.dot_general(
         query, doc, (((last,), (last,)), (dims, dims)), preferred_element_type=accumulator_dtype(query.dtype)
     )
-    found = scores >= jnp.asarray(threshold).astype(scores.dtype)
+    found = scores >= threshold.astype(scores.dtype)
     if query_where is not None:
         found = found & query_where[..., None]
     found = jnp.any(found, axis=-2)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jrank.errors import RerankError
-from jrank.maxsim._pack import PackedDocs, concat_packed
+from jrank.maxsim._pack import PackedDocs, concat_packed, on_host
 from jrank.maxsim._quantize import QuantizedDocs, repack
 
 __all__ = ["concat"]
@@ -71,7 +71,7 @@ def _concat_quantized(parts: list[QuantizedDocs]) -> QuantizedDocs:
         )
     sizes = {part.codes.tokens.shape[1] for part in parts}
     if len(sizes) > 1:
-        return repack([(part, place) for part in parts for place in range(len(part))], max(sizes))
+        return repack([(part, place) for part in map(on_host, parts) for place in range(len(part))], max(sizes))
     codes = concat_packed([part.codes for part in parts])
     scale, nearest = first.scale, first.nearest
     if nearest is not None:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Real, Shaped
 from jrank.arrays import as_floating, neutralise
 from jrank.errors import RerankError
 from jrank.maxsim._inputs import common_type, mask
-from jrank.maxsim._pack import PackedDocs
+from jrank.maxsim._pack import PackedDocs, on_host
 from jrank.types import Array, ArrayLike
 
 __all__ = ["FixedEncoder", "fde"]
@@ -92,7 +92,8 @@ class FixedEncoder:
         Raises:
           RerankError: the dimensions differ.
         """
-        lengths = np.asarray(packed.lengths)
+        packed = on_host(packed)
+        lengths = packed.lengths
         result = np.zeros((len(packed), self.dimensions), np.float32)
         order = np.argsort(lengths, kind="stable")[np.sum(lengths == 0) :]  # like lengths share a shape
         for start in range(0, len(order), block):
@@ -102,7 +103,7 @@ class FixedEncoder:
             where = np.arange(width) < np.pad(lengths[places], (0, block - len(places)))[:, None]
             for row, place in enumerate(places):
                 tokens[row, : lengths[place]] = packed[int(place)]
-            result[places] = _documents(self, tokens, where)[: len(places)]
+            result[places] = np.asarray(_documents(self, tokens, where))[: len(places)]
         return jnp.asarray(result)
 
     def _checked(self, tokens: Any, where: Any) -> tuple[Array, Array]:

@@ -1,5 +1,6 @@
 """Arguments of the public functions, checked once at the edge."""
 
+import operator
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ from jrank.arrays import as_floating, as_mask
 from jrank.errors import RerankError
 from jrank.types import Array
 
-__all__ = ["as_temperature", "common_type", "embeddings", "mask"]
+__all__ = ["as_temperature", "as_threshold", "common_type", "embeddings", "mask", "whole"]
 
 _AXES = {"query": "[..., q, d]", "queries": "[..., b, q, d]", "doc": "[..., t, d]", "docs": "[..., n, t, d]"}
 
@@ -85,6 +86,37 @@ def as_temperature(temperature: Any) -> Array:
             hint="temperature=None takes the maximum itself",
         )
     return array
+
+
+def as_threshold(threshold: Any) -> Array:
+    """Return a threshold as a floating scalar.
+
+    Args:
+      threshold: what the user gave.
+
+    Raises:
+      RerankError: it is no scalar.
+    """
+    array = as_floating(threshold, "threshold")
+    if array.ndim:
+        raise RerankError(f"threshold has shape {array.shape}, expected a number", reason="invalid_parameter")
+    return array
+
+
+def whole(number: Any, name: str) -> int:
+    """Return a number of things as an integer.
+
+    Args:
+      number: what the user gave.
+      name: what the message calls it.
+
+    Raises:
+      TypeError: it is no integer.
+    """
+    try:
+        return operator.index(number)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {number!r:.80}") from None
 
 
 def mask(where: Any, shape: tuple[int, ...], name: str) -> Array | None:

@@ -17,7 +17,7 @@ from jrank.maxsim._total import SHORTEST
 from jrank.sharding import refuse_explicit
 from jrank.types import Array
 
-__all__ = ["TILE", "PackedDocs", "concat_packed", "pack", "split", "spread_groups", "unit_rows"]
+__all__ = ["TILE", "PackedDocs", "concat_packed", "on_host", "pack", "split", "spread_groups", "unit_rows"]
 
 GROUP_TOKENS = 4096
 # Documents are filled up to whole tiles with copies of their last token, which change no maximum.
@@ -127,7 +127,8 @@ class PackedDocs:
           RerankError: there is no place.
           IndexError: a place is outside of the collection.
         """
-        return pack([np.asarray(self[int(place)]) for place in np.asarray(places)], group_tokens=self.tokens.shape[1])
+        host = on_host(self)
+        return pack([host[int(place)] for place in np.asarray(places)], group_tokens=self.tokens.shape[1])
 
     def save(self, directory: str | os.PathLike) -> None:
         """Write the documents to a directory, which appears when it is whole.
@@ -201,6 +202,15 @@ class PackedDocs:
         return spread_groups(self, self, mesh, axis)
 
 
+def on_host(docs: Any) -> Any:
+    """Return documents as arrays of NumPy: on the device, to take one after the other would compile for each length.
+
+    Args:
+      docs: packed documents, quantised or not.
+    """
+    return jax.tree.map(np.asarray, docs)
+
+
 def spread_groups(docs: Any, layout: PackedDocs, mesh: Mesh, axis: str) -> Any:
     """Spread what documents hold for each group over the devices of a mesh; every device gets the rest.
 
@@ -245,7 +255,7 @@ def concat_packed(parts: Sequence[PackedDocs]) -> PackedDocs:
     """
     sizes = {part.tokens.shape[1] for part in parts}
     if len(sizes) > 1:
-        docs = [np.asarray(part[place]) for part in parts for place in range(len(part))]
+        docs = [part[place] for part in map(on_host, parts) for place in range(len(part))]
         return pack(docs, group_tokens=max(sizes))
     (size,) = sizes
     max_docs = max(part.max_docs for part in parts)
@@ -260,9 +270,9 @@ def concat_packed(parts: Sequence[PackedDocs]) -> PackedDocs:
     return PackedDocs(
         tokens=jnp.asarray(np.concatenate([np.asarray(part.tokens).astype(kind) for part in parts])),
         segments=jnp.asarray(np.concatenate(segments)),
-        slots=jnp.asarray(np.concatenate(slots), jnp.int32),
-        starts=jnp.asarray(np.concatenate(starts), jnp.int32),
-        lengths=jnp.asarray(np.concatenate([part.lengths for part in parts]), jnp.int32),
+        slots=jnp.asarray(np.concatenate(slots).astype(np.int32)),
+        starts=jnp.asarray(np.concatenate(starts).astype(np.int32)),
+        lengths=jnp.asarray(np.concatenate([part.lengths for part in parts]).astype(np.int32)),
         max_docs=max_docs,
         span=max(part.span for part in parts),
     )
@@ -314,9 +324,9 @@ def pack(
     return PackedDocs(
         tokens=jnp.asarray(tokens),
         segments=jnp.asarray(segments),
-        slots=jnp.asarray(slots, jnp.int32),
-        starts=jnp.asarray(starts, jnp.int32),
-        lengths=jnp.asarray(lengths, jnp.int32),
+        slots=jnp.asarray(slots.astype(np.int32)),
+        starts=jnp.asarray(starts.astype(np.int32)),
+        lengths=jnp.asarray(lengths.astype(np.int32)),
         max_docs=max_docs,
         span=span,
     )

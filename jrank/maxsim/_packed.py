@@ -53,6 +53,7 @@ def score_packed(
 
     Raises:
       RerankError: query and documents have different dimensions.
+      TypeError: the documents are not packed.
 
     Numerics: those of ``score``, to the rounding of another blocking.
 
@@ -65,6 +66,8 @@ def score_packed(
     [3.0, 0.0, 6.0]
     """
     check_reduction(reduction)
+    if not isinstance(packed, (PackedDocs, QuantizedDocs)):
+        raise TypeError(f"packed must be packed documents, got a {type(packed).__name__}; write pack(docs)")
     query = as_floating(query, "query")
     if query.ndim < 2 or query.shape[-1] != packed.dimensions:
         raise RerankError(
@@ -73,13 +76,29 @@ def score_packed(
             hint="encode both with the same model",
         )
     query_where = mask(query_where, query.shape[:-1], "query_where")
-    layout, shared, arrays, slots = _plan(packed)
     weights = as_weights(weights, query.shape[:-1], query_where)
-    query = query.astype(common_type(query.dtype, arrays[0].dtype if packed is layout else jnp.float32))
+    stored = packed.tokens.dtype if isinstance(packed, PackedDocs) else jnp.float32
+    query = query.astype(common_type(query.dtype, stored))
     if normalize:
         query = unit(query, query_where)
     elif query_where is not None:
         query = neutralise(query, query_where[..., None])
+    return _run(packed, query, query_where, weights, reduction=reduction, mesh=mesh, axis=axis)
+
+
+# Without this, each call outside of jit would compile its loop over groups anew.
+@functools.partial(jax.jit, static_argnames=("reduction", "mesh", "axis"))
+def _run(
+    packed: PackedDocs | QuantizedDocs,
+    query: Array,
+    query_where: Array | None,
+    weights: Array | None,
+    *,
+    reduction: str,
+    mesh: Mesh | None,
+    axis: str,
+) -> Array:
+    layout, shared, arrays, slots = _plan(packed)
     if mesh is not None:
         slots = _sharded(slots, mesh, axis, len(shared), len(arrays))
     return _score(layout, (*shared, *arrays), slots, reduction, query, query_where, weights)

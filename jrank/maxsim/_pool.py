@@ -11,6 +11,7 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import pdist
 
 from jrank.errors import RerankError
+from jrank.maxsim._inputs import whole
 from jrank.maxsim._pack import unit_rows
 from jrank.types import Array, ArrayLike
 
@@ -44,9 +45,9 @@ def pool(
       first token of each cluster; nothing where there is nothing.
 
     Raises:
-      RerankError: the factor is below 1, the method is unknown, or ``tokens`` is not a matrix of finite
-        numbers.
-      TypeError: ``tokens`` is traced.
+      RerankError: the factor is below 1 or no whole number, the method is unknown, or ``tokens`` is not a matrix of
+        finite numbers.
+      TypeError: ``tokens`` is traced, or ``protected`` no integer.
 
     Cost: :math:`O(t^2 d)` for "hierarchical", :math:`O(t^3)` for "greedy", :math:`O(t d)` for "sequential".
 
@@ -59,8 +60,9 @@ def pool(
     """
     if isinstance(tokens, jax.core.Tracer):
         raise TypeError("pool needs concrete tokens: call it outside of jit, when the index is built")
-    if factor < 1 or factor != int(factor):
-        raise RerankError(f"factor is {factor}, expected an integer of at least 1", reason="invalid_pool_factor")
+    if not isinstance(factor, (int, float, np.number)) or not (1 <= factor < np.inf and factor == int(factor)):
+        raise RerankError(f"factor is {factor!r}, expected an integer of at least 1", reason="invalid_pool_factor")
+    factor, protected = int(factor), whole(protected, "protected")
     if protected < 0:
         raise RerankError(f"protected is {protected}, expected at least 0", reason="invalid_parameter")
     if method not in POOLINGS:

@@ -1,6 +1,7 @@
 """Packed documents in fewer bits."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from jax import lax
 from jax.sharding import Mesh
 
 from jrank.errors import DataError, RerankError
-from jrank.maxsim._pack import TILE, PackedDocs, pack, split, spread_groups
+from jrank.maxsim._pack import TILE, PackedDocs, on_host, pack, split, spread_groups
 from jrank.maxsim._residual import ResidualCode, decode_residual, pack_bits, residual_code, unpack_bits
 from jrank.maxsim._store import load_arrays, save_arrays
 from jrank.types import Array
@@ -95,7 +96,8 @@ class QuantizedDocs:
           RerankError: there is no place.
           IndexError: a place is outside of the collection.
         """
-        return repack([(self, int(place)) for place in np.asarray(places)], self.codes.tokens.shape[1])
+        host = on_host(self)
+        return repack([(host, int(place)) for place in np.asarray(places)], self.codes.tokens.shape[1])
 
     def group_arrays(self) -> tuple[Any, ...]:
         """Return the arrays that ``decode`` needs, with the groups as their first axis; the segments come last."""
@@ -115,8 +117,7 @@ class QuantizedDocs:
 
     def unpack(self) -> PackedDocs:
         """Return packed documents in float32, as the codes tell them."""
-        tokens = lax.map(lambda group: self.decode(*group), tuple(jnp.asarray(x) for x in self.group_arrays()))
-        return dataclasses.replace(self.codes, tokens=tokens)
+        return dataclasses.replace(self.codes, tokens=_decoded(self))
 
     def shard(self, mesh: Mesh, axis: str = "data") -> "QuantizedDocs":
         """Spread the groups over the devices of a mesh, for ``score_packed(..., mesh=mesh)``.
@@ -174,11 +175,17 @@ class QuantizedDocs:
         return docs
 
 
+@jax.jit
+def _decoded(docs: QuantizedDocs) -> Array:
+    """The tokens of all groups as float32."""
+    return lax.map(lambda group: docs.decode(*group), tuple(jnp.asarray(x) for x in docs.group_arrays()))
+
+
 def repack(rows: Sequence[tuple[QuantizedDocs, int]], group_tokens: int) -> QuantizedDocs:
     """Pack single documents of quantised ones anew, with the codes that they have.
 
     Args:
-      rows: documents of one kind, each by where it is and its place there.
+      rows: documents of one kind, each by where it is, on the host, and its place there.
       group_tokens: how many tokens make a group, at most.
 
     Raises:
@@ -189,7 +196,7 @@ def repack(rows: Sequence[tuple[QuantizedDocs, int]], group_tokens: int) -> Quan
     def packed(arrays: list[np.ndarray]) -> PackedDocs:
         return pack(arrays, group_tokens=group_tokens, dtype=arrays[0].dtype if arrays else None)
 
-    codes = packed([np.asarray(docs.codes[place]) for docs, place in rows])
+    codes = packed([docs.codes[place] for docs, place in rows])
     like = rows[0][0]
     scale, nearest = like.scale, like.nearest
     if nearest is not None:
@@ -203,7 +210,7 @@ def repack(rows: Sequence[tuple[QuantizedDocs, int]], group_tokens: int) -> Quan
     return dataclasses.replace(like, codes=codes, scale=scale, nearest=nearest)
 
 
-def _of_document(docs: QuantizedDocs, array: Array, place: int) -> np.ndarray:
+def _of_document(docs: QuantizedDocs, array: Any, place: int) -> np.ndarray:
     """What stands at the tokens of a document, ``[t, 1]``."""
     start = int(docs.codes.starts[place])
     return np.asarray(array).reshape(-1, 1)[start : start + int(docs.codes.lengths[place])]
@@ -300,32 +307,49 @@ def _with_codes(packed: PackedDocs, codes: Array) -> PackedDocs:
 
 
 def _encode_int8(packed: PackedDocs) -> QuantizedDocs:
-    @jax.jit
-    def largest(group: tuple[Array, Array]) -> Array:
+    tokens, segments = jnp.asarray(packed.tokens), jnp.asarray(packed.segments)
+    scale = jnp.asarray(_same_in_all_groups(_largest(tokens, segments, packed.max_docs), packed)) / 127
+    return QuantizedDocs(
+        _with_codes(packed, _whole(tokens, scale, segments)), scale, None, None, None, 8, packed.dimensions
+    )
+
+
+# Compiled once for each shape, not once for each call.
+@functools.partial(jax.jit, static_argnames="max_docs")
+def _largest(tokens: Array, segments: Array, max_docs: int) -> Array:
+    """The largest magnitude of each slot, ``[groups, max_docs]``."""
+
+    def one(group: tuple[Array, Array]) -> Array:
         tokens, segments = group
         tiles = jnp.max(jnp.abs(tokens).reshape(segments.shape[0], -1), axis=-1).astype(jnp.float32)
-        low = jnp.zeros(packed.max_docs, jnp.float32)
+        low = jnp.zeros(max_docs, jnp.float32)
         return low.at[segments].max(tiles, indices_are_sorted=True, mode="drop")
 
-    @jax.jit
+    return lax.map(one, (tokens, segments))
+
+
+@jax.jit
+def _whole(tokens: Array, scale: Array, segments: Array) -> Array:
     def one(group: tuple[Array, Array, Array]) -> Array:
         tokens, scale, segments = group
         step = _of_tokens(jnp.where(scale > 0, scale, 1), segments)
         return jnp.round(tokens.astype(jnp.float32) / step[:, None]).astype(jnp.int8)
 
-    tokens, segments = jnp.asarray(packed.tokens), jnp.asarray(packed.segments)
-    scale = jnp.asarray(_same_in_all_groups(lax.map(largest, (tokens, segments)), packed)) / 127
-    codes = lax.map(one, (tokens, scale, segments))
-    return QuantizedDocs(_with_codes(packed, codes), scale, None, None, None, 8, packed.dimensions)
+    return lax.map(one, (tokens, scale, segments))
 
 
-def _encode_int8_tokens(packed: PackedDocs) -> QuantizedDocs:
+@jax.jit
+def _whole_by_token(tokens: Array) -> tuple[Array, Array]:
     def one(tokens: Array) -> tuple[Array, Array]:
         tokens = tokens.astype(jnp.float32)
         scale = jnp.max(jnp.abs(tokens), axis=-1) / 127
         return jnp.round(tokens / jnp.where(scale > 0, scale, 1)[:, None]).astype(jnp.int8), scale
 
-    codes, scale = lax.map(one, jnp.asarray(packed.tokens))
+    return lax.map(one, tokens)
+
+
+def _encode_int8_tokens(packed: PackedDocs) -> QuantizedDocs:
+    codes, scale = _whole_by_token(jnp.asarray(packed.tokens))
     return QuantizedDocs(_with_codes(packed, codes), scale, None, None, None, 8, packed.dimensions)
 
 
@@ -350,12 +374,17 @@ def _decode_int8(docs: QuantizedDocs, codes: Array, scale: Array, segments: Arra
     return codes.astype(jnp.float32) * of_tokens[:, None]
 
 
-def _encode_sign(packed: PackedDocs) -> QuantizedDocs:
+@jax.jit
+def _signs(tokens: Array) -> tuple[Array, Array]:
     def one(tokens: Array) -> tuple[Array, Array]:
         tokens = tokens.astype(jnp.float32)
         return pack_bits((tokens > 0).astype(jnp.uint8), 1), jnp.mean(jnp.abs(tokens), axis=-1)
 
-    codes, scale = lax.map(one, jnp.asarray(packed.tokens))
+    return lax.map(one, tokens)
+
+
+def _encode_sign(packed: PackedDocs) -> QuantizedDocs:
+    codes, scale = _signs(jnp.asarray(packed.tokens))
     return QuantizedDocs(_with_codes(packed, codes), scale, None, None, None, 1, packed.dimensions)
 
 

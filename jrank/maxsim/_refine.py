@@ -5,7 +5,7 @@ from jaxtyping import Float, Real, Shaped
 
 from jrank.arrays import as_floating
 from jrank.errors import RerankError
-from jrank.maxsim._inputs import common_type
+from jrank.maxsim._inputs import common_type, whole
 from jrank.maxsim._score import score
 from jrank.maxsim._total import unit
 from jrank.types import Array, ArrayLike
@@ -34,7 +34,7 @@ def truncate(
     >>> truncate(jnp.array([[3.0, 4.0, 5.0]]), 2).tolist()
     [[0.6000000238418579, 0.800000011920929]]
     """
-    tokens = as_floating(tokens, "tokens")
+    tokens, dimensions = as_floating(tokens, "tokens"), whole(dimensions, "dimensions")
     if not 1 <= dimensions <= tokens.shape[-1]:
         raise RerankError(f"dimensions is {dimensions}, expected 1 to {tokens.shape[-1]}", reason="invalid_head_dims")
     kept = tokens[..., :dimensions]

@@ -1,8 +1,8 @@
 """Scores of queries against padded documents: one query, all pairs of a batch, or each query with its own documents."""
 
-import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 from jaxtyping import Float, Real, Shaped
@@ -79,10 +79,9 @@ def score(
     >>> score(query, docs, doc_where=jnp.array([[True, True], [True, False]]))
     Array([2., 1.], dtype=float32)
     """
-    how = _How(temperature, reduction, backend, deterministic)
+    how = _checked_how(temperature, reduction, backend, deterministic=deterministic)
     arrays = embeddings(query, docs, (2, 3), ("query", "docs"))
-    inputs = _checked(arrays, query_where, doc_where, weights, normalize=normalize)
-    return inputs.map(_one(how), inputs.query.ndim - 2)
+    return _run(how, "one", _checked(arrays, query_where, doc_where, weights, temperature, normalize=normalize))
 
 
 def score_matrix(
@@ -134,10 +133,9 @@ def score_matrix(
     >>> score_matrix(queries, docs).tolist()
     [[1.0, -1.0], [2.0, 6.0]]
     """
-    how = _How(temperature, reduction, backend, deterministic)
+    how = _checked_how(temperature, reduction, backend, deterministic=deterministic)
     arrays = embeddings(queries, docs, (3, 3), ("queries", "docs"))
-    inputs = _checked(arrays, query_where, doc_where, weights, normalize=normalize)
-    return inputs.map(_matrix(how), inputs.query.ndim - 3)
+    return _run(how, "matrix", _checked(arrays, query_where, doc_where, weights, temperature, normalize=normalize))
 
 
 def score_pairs(
@@ -185,35 +183,37 @@ def score_pairs(
     >>> score_pairs(queries, docs).tolist()
     [[1.0], [6.0]]
     """
-    how = _How(temperature, reduction, backend, deterministic)
+    how = _checked_how(temperature, reduction, backend, deterministic=deterministic)
     arrays = embeddings(queries, docs, (3, 4), ("queries", "docs"), own=(2, 3))
-    inputs = _checked(arrays, query_where, doc_where, weights, normalize=normalize)
-    return inputs.map(_pairs(how), inputs.query.ndim - 3)
+    return _run(how, "pairs", _checked(arrays, query_where, doc_where, weights, temperature, normalize=normalize))
 
 
-class _How:
-    """The options, checked."""
+class _How(NamedTuple):
+    """The options that a program is compiled for."""
 
-    def __init__(self, temperature: Any, reduction: str, backend: str, deterministic: bool):
-        check_reduction(reduction)
-        if backend not in ("xla", "pallas"):
-            raise RerankError(f"backend is {backend!r}, expected 'xla' or 'pallas'", reason="invalid_parameter")
-        if backend == "pallas" and temperature is not None:
-            raise RerankError("the kernels have no temperature", reason="invalid_parameter", hint="use backend='xla'")
-        self.temperature = None if temperature is None else as_temperature(temperature)
-        self.reduction, self.backend, self.deterministic = reduction, backend, deterministic
+    reduction: str
+    backend: str
+    deterministic: bool
 
-    def maxima(self, rows: Array, docs: Array, doc_where: Array | None) -> Array:
+    def maxima(self, rows: Array, docs: Array, doc_where: Array | None, temperature: Array | None) -> Array:
         """Best match of each query token in each document."""
-        if self.temperature is not None:
-            return soft_best(rows, docs, doc_where, self.temperature)
+        if temperature is not None:
+            return soft_best(rows, docs, doc_where, temperature)
         if self.backend == "pallas":
             return best_pallas(rows, docs, doc_where)
         return best(rows, docs, doc_where, deterministic=self.deterministic)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Inputs:
+def _checked_how(temperature: Any, reduction: str, backend: str, *, deterministic: bool) -> _How:
+    check_reduction(reduction)
+    if backend not in ("xla", "pallas"):
+        raise RerankError(f"backend is {backend!r}, expected 'xla' or 'pallas'", reason="invalid_parameter")
+    if backend == "pallas" and temperature is not None:
+        raise RerankError("the kernels have no temperature", reason="invalid_parameter", hint="use backend='xla'")
+    return _How(reduction, backend, bool(deterministic))
+
+
+class _Inputs(NamedTuple):
     """Arguments after the checks."""
 
     query: Array
@@ -221,16 +221,11 @@ class _Inputs:
     query_where: Array | None
     doc_where: Array | None
     weights: Array | None
-
-    def map(self, fn: Callable[..., Array], axes: int) -> Array:
-        """Call ``fn`` over that many leading axes."""
-        for _ in range(axes):
-            fn = jax.vmap(fn)
-        return fn(self.query, self.docs, self.query_where, self.doc_where, self.weights)
+    temperature: Array | None
 
 
 def _checked(
-    arrays: tuple[Array, Array], query_where: Any, doc_where: Any, weights: Any, *, normalize: bool
+    arrays: tuple[Array, Array], query_where: Any, doc_where: Any, weights: Any, temperature: Any, *, normalize: bool
 ) -> _Inputs:
     query, docs = arrays
     query_where = mask(query_where, query.shape[:-1], "query_where")
@@ -240,26 +235,37 @@ def _checked(
         query, docs = unit(query, query_where), unit(docs, doc_where)
     elif query_where is not None:
         query = neutralise(query, query_where[..., None])
-    return _Inputs(query, docs, query_where, doc_where, weights)
+    temperature = None if temperature is None else as_temperature(temperature)
+    return _Inputs(query, docs, query_where, doc_where, weights, temperature)
 
 
-def _one(how: _How) -> Callable[..., Array]:
+# Without this, each call outside of jit would compile its loops over blocks anew.
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _run(how: _How, form: str, inputs: _Inputs) -> Array:
+    axes, build = {"one": (2, _one), "matrix": (3, _matrix), "pairs": (3, _pairs)}[form]
+    fn = build(how, inputs.temperature)
+    for _ in range(inputs.query.ndim - axes):
+        fn = jax.vmap(fn)
+    return fn(*inputs[:-1])
+
+
+def _one(how: _How, temperature: Array | None) -> Callable[..., Array]:
     def fn(query: Array, docs: Array, query_where: Any, doc_where: Any, weights: Any) -> Array:
-        return total(how.maxima(query, docs, doc_where), query_where, weights, how.reduction)
+        return total(how.maxima(query, docs, doc_where, temperature), query_where, weights, how.reduction)
 
     return fn
 
 
-def _matrix(how: _How) -> Callable[..., Array]:
+def _matrix(how: _How, temperature: Array | None) -> Callable[..., Array]:
     def fn(queries: Array, docs: Array, query_where: Any, doc_where: Any, weights: Any) -> Array:
         b, q, d = queries.shape
-        maxima = how.maxima(queries.reshape(b * q, d), docs, doc_where).reshape(docs.shape[0], b, q)
+        maxima = how.maxima(queries.reshape(b * q, d), docs, doc_where, temperature).reshape(docs.shape[0], b, q)
         return total(maxima, query_where, weights, how.reduction).T
 
     return fn
 
 
-def _pairs(how: _How) -> Callable[..., Array]:
+def _pairs(how: _How, temperature: Array | None) -> Callable[..., Array]:
     def fn(queries: Array, docs: Array, *rest: Array | None) -> Array:
         b, q, _ = queries.shape
         _, k, t, _ = docs.shape
@@ -270,7 +276,7 @@ def _pairs(how: _How) -> Callable[..., Array]:
 
         def some(queries: Array, docs: Array, *arrays: Array) -> Array:
             left = iter(arrays)
-            return jax.vmap(_one(how))(queries, docs, *(next(left) if x else None for x in given))
+            return jax.vmap(_one(how, temperature))(queries, docs, *(next(left) if x else None for x in given))
 
         return map_blocks(some, (queries, docs, *(x for x in rest if x is not None)), block)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +23,11 @@ from jrank.runs import Hits
 __all__ = ["MultiVectorIndex"]
 
 METRICS = ("cosine", "dot")
+# Documents whose encodings are made together: they are packed for it, which takes their memory twice more.
+ENCODED = 1024
+# A filter that lets fewer than one in so many documents pass is answered from these alone. To gather a document costs
+# as much as to score a few in their place.
+FEW = 8
 
 
 class MultiVectorIndex(VectorIndex):
@@ -51,8 +57,9 @@ class MultiVectorIndex(VectorIndex):
     not at all if all products are whole numbers. Of equal scores the document that was added earlier comes first. A
     document without a token is never found.
 
-    Cost: 2 q t d operations for each query and document; memory for the vectors. Shapes are rounded up, so that adding
-    documents or queries seldom compiles anew. Deleted documents take space until half of their shard is deleted.
+    Cost: 2 q t d operations for each query and document, of a filter that lets few pass for these alone; memory for the
+    vectors. Shapes are rounded up, so that adding documents or queries seldom compiles anew. Deleted documents take
+    space until half of their shard is deleted.
 
     References: Khattab and Zaharia, ColBERT, SIGIR 2020; Dhulipala et al., MUVERA, NeurIPS 2024.
 
@@ -100,6 +107,8 @@ class MultiVectorIndex(VectorIndex):
         self._snapshot: Snapshot | None = None
         self._encoder: Any = None
         self._coarse: DenseIndex | None = None
+        # Directory and name under which the encodings lie as they are; None if they have changed.
+        self._coarse_at: tuple[Path, str] | None = None
         if self.fde is not None:
             options = dict(self.fde)
             self._coarse = DenseIndex(metric="dot", dtype=options.pop("dtype", "float32"))
@@ -154,6 +163,7 @@ class MultiVectorIndex(VectorIndex):
             names: Any = list(ids) if ids is not None else list(range(before, before + len(matrices)))
             if codes is not None and self._coarse is not None:
                 self._coarse.add(codes, names, update=update)  # refuses the same ids
+                self._coarse_at = None
             self._documents.add(len(matrices), names, update)
             self._dimension = widths.pop() if widths else 0
             self._pending += coded
@@ -174,6 +184,7 @@ class MultiVectorIndex(VectorIndex):
             self._documents.delete(names)
             if self._coarse is not None:
                 self._coarse.delete(names)
+                self._coarse_at = None
             self._snapshot = None
 
     def vectors(self, ids: Iterable[str] | Iterable[int]) -> list[np.ndarray]:
@@ -206,13 +217,16 @@ class MultiVectorIndex(VectorIndex):
     def _encode(self, matrices: list[np.ndarray], dimension: int) -> np.ndarray:
         from jrank.maxsim import fde, pack
 
-        if self._encoder is None:
+        # Another dimension than before: documents that were to be the first were refused.
+        if self._encoder is None or self._encoder.planes.shape[-1] != dimension:
             options = {key: value for key, value in (self.fde or {}).items() if key != "dtype"}
             try:
                 self._encoder = fde(dimension, **options)
             except RerankError as error:
                 raise RetrieveError(f"fde: {error}", reason="invalid_parameter") from None
-        return np.asarray(self._encoder.packed(pack(matrices)))
+        # At least once: without a document there is an encoder all the same.
+        parts = [matrices[low : low + ENCODED] for low in range(0, max(len(matrices), 1), ENCODED)]
+        return np.concatenate([np.asarray(self._encoder.packed(pack(part))) for part in parts])
 
     # Search ----------------------------------------------------------------------------------------------------------
 
@@ -263,7 +277,11 @@ class MultiVectorIndex(VectorIndex):
         scores = np.full((len(queries), k), -np.inf, np.float32)
         rows = np.full((len(queries), k), -1, np.int64)
         if allowed.size and len(queries):
-            if candidates is None:
+            few = chosen is not None and FEW * np.count_nonzero(allowed) < len(snapshot.rows)
+            if candidates is None and few:
+                listed = [np.flatnonzero(allowed)] * len(queries)
+                scores, rows = rerank(snapshot, queries, weights, listed, k, mesh=self.mesh)
+            elif candidates is None:
                 for block, best, found in scan(snapshot, queries, weights, allowed, k, mesh=self.mesh):
                     scores[block], rows[block] = best, found
             else:
@@ -382,7 +400,9 @@ class MultiVectorIndex(VectorIndex):
                 "next_id": self._documents.next_id,
             }
             table = {"alive": self._alive, **strings_to_arrays("ids", self._documents.alive())}
-            written = write_shards(path, self.kind, parameters, table, self._shards, self._coarse, self._code)
+            written, self._coarse_at = write_shards(
+                path, self.kind, parameters, table, self._shards, self._coarse, self._code, self._coarse_at
+            )
             # The same documents on the device, under the shards that know where they lie.
             self._placed = [(new, placed) for new, (_, placed) in zip(written, self._placed, strict=True)]
             self._shards = written
@@ -425,7 +445,7 @@ class MultiVectorIndex(VectorIndex):
         if (coarse is None) != (index._coarse is None):
             raise damaged(path, "its encodings are missing")
         if coarse is not None:
-            index._coarse = DenseIndex.load(coarse)
+            index._coarse, index._coarse_at = DenseIndex.load(coarse), (coarse.parent.resolve(), coarse.name)
             if index._coarse.ids != ids:
                 raise damaged(path, "its encodings are of other documents")
             if dimension:

@@ -9,8 +9,10 @@ from jrank.retrieval._vectors import storage_dtype
 
 __all__ = ["CODECS", "Codec", "Coded", "encode_all", "learn"]
 
-# Tokens that a code is learnt from.
-SAMPLE = 1 << 16
+# Tokens that a code is learnt from, and that are coded at a time.
+SAMPLE, BLOCK = 1 << 16, 1 << 11
+# Documents that are coded together.
+AT_A_TIME = 256
 
 
 class Coded(NamedTuple):
@@ -86,8 +88,8 @@ def encode_all(documents: Sequence[np.ndarray], dtype: str, code: Any) -> list[C
         return [codec.encode(document, code) for document in documents]
     # Many at a time: the search for centroids is a product of matrices.
     found: list[Coded] = []
-    for low in range(0, len(documents), 256):
-        some = documents[low : low + 256]
+    for low in range(0, len(documents), AT_A_TIME):
+        some = documents[low : low + AT_A_TIME]
         whole, ends = codec.encode(np.concatenate(some), code), np.cumsum([len(document) for document in some])[:-1]
         found += map(Coded, np.split(whole.tokens, ends), np.split(whole.beside, ends))
     return found
@@ -130,8 +132,11 @@ def _decode_sign(coded: Coded, dimension: int, code: Any) -> np.ndarray:
 
 
 def _encode_residual(vectors: np.ndarray, code: Any) -> Coded:
-    codes, nearest = code.encode(vectors)
-    return Coded(np.asarray(codes), np.asarray(nearest))
+    # Cut and filled up on the host: the device would compile for each number of tokens anew.
+    count = len(vectors)
+    rows = -(-count // BLOCK) * BLOCK if count > BLOCK else 1 << max(count - 1, 0).bit_length()
+    codes, nearest = code.encode(np.pad(vectors, ((0, rows - count), (0, 0))))
+    return Coded(np.asarray(codes)[:count], np.asarray(nearest)[:count])
 
 
 def _decode_residual(coded: Coded, dimension: int, code: Any) -> np.ndarray:

@@ -12,6 +12,7 @@ from jrank.errors import RetrieveError
 from jrank.retrieval._multi_vector_codecs import Coded
 from jrank.retrieval._multi_vector_shards import Shard
 from jrank.retrieval._top import top_dense, top_sparse
+from jrank.retrieval._vectors import LARGEST
 
 __all__ = ["Snapshot", "check_weights", "padded", "rerank", "scan"]
 
@@ -246,11 +247,12 @@ def check_weights(weights: Sequence[Any] | None, queries: list[np.ndarray]) -> l
       queries: the queries.
 
     Raises:
-      RetrieveError: there is not one finite number for each token.
+      RetrieveError: there is not one finite number for each token, or one is so large that scores would overflow.
     """
     if weights is None:
         return None
-    found = [np.asarray(some, np.float32) for some in weights]
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        found = [np.asarray(some, np.float32) for some in weights]
     if [w.shape for w in found] != [query.shape[:1] for query in queries] or not all(
         np.isfinite(w).all() for w in found
     ):
@@ -259,4 +261,14 @@ def check_weights(weights: Sequence[Any] | None, queries: list[np.ndarray]) -> l
             reason="invalid_parameter",
             hint="pass a list of arrays, as long as the queries",
         )
+    for place, (some, query) in enumerate(zip(found, queries, strict=True)):
+        # A token times its weight is bounded as tokens are. In float64, where it does not overflow.
+        largest = np.abs(query).max(axis=1, initial=0).astype(np.float64) * np.abs(some)
+        if max(np.abs(some).max(initial=0), largest.max(initial=0)) > LARGEST["float32"]:
+            raise RetrieveError(
+                f"weights[{place}] hold {np.abs(some).max():.3g}, so scores would overflow: with its weight, no number "
+                f"of a query may be more than {LARGEST['float32']:g}",
+                reason="invalid_parameter",
+                hint="divide the weights by a constant, which keeps the order",
+            )
     return found

@@ -25,6 +25,8 @@ from jrank.retrieval._store import FORMAT, MANIFEST, VERSION, damaged, read_inde
 __all__ = ["check_shard", "read_shards", "write_shards"]
 
 NAME = re.compile(r"(shard|table|coarse|code)-[0-9a-f]{16}")
+# What ``jrank.files`` had not finished when a process was killed.
+UNFINISHED = re.compile(rf"\.({NAME.pattern}|{re.escape(MANIFEST)})\.[^.]+\.(part|old)")
 CODE = "centroids", "borders", "levels"
 
 
@@ -36,7 +38,8 @@ def write_shards(
     shards: Sequence[Shard],
     coarse: Any,
     code: Any,
-) -> list[Shard]:
+    coarse_at: tuple[Path, str] | None,
+) -> tuple[list[Shard], tuple[Path, str] | None]:
     """Write an index; until the last moment one that stands there stays whole.
 
     Args:
@@ -47,9 +50,10 @@ def write_shards(
       shards: the shards; those that this directory holds already are not written again.
       coarse: the index of the first stage, or None.
       code: what was learnt, a ``ResidualCode``, or None.
+      coarse_at: directory and name under which the same first stage lies already, or None.
 
     Returns:
-      The shards, each knowing where it lies.
+      The shards, each knowing where it lies; where the first stage lies.
 
     Raises:
       DataError: the directory cannot be written, or holds something else.
@@ -77,8 +81,10 @@ def write_shards(
                 made.append(name)
                 write_index(path / name, f"{kind} code", {}, arrays)
         if coarse is not None:
-            name = _new(path, "coarse", made)
-            coarse.save(path / name)
+            kept_at, name = coarse_at or (None, "")
+            if not (kept_at == home and name in before and (path / name).is_dir()):
+                name = _new(path, "coarse", made)
+                coarse.save(path / name)
             names["coarse"] = name
         listed = [{"name": shard.name, "documents": shard.count} for shard in kept]
         manifest = {"format": FORMAT, "version": VERSION, "kind": kind, "arrays": {}}
@@ -92,7 +98,12 @@ def write_shards(
     for entry in path.iterdir():
         if NAME.fullmatch(entry.name) and entry.name not in current:
             shutil.rmtree(entry, ignore_errors=True)
-    return kept
+        elif UNFINISHED.fullmatch(entry.name):
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+    return kept, None if names["coarse"] is None else (home, names["coarse"])
 
 
 def read_shards(
@@ -186,7 +197,7 @@ def _new(path: Path, prefix: str, made: list[str]) -> str:
 
 
 def _names(path: Path, kind: str) -> set[str]:
-    """Return the shards of the index that stands in a directory; refuse a directory that holds something else."""
+    """Return what the index that stands in a directory names; refuse a directory that holds something else."""
     if not (path / MANIFEST).is_file():
         if foreign := [entry.name for entry in path.iterdir() if not NAME.fullmatch(entry.name.removeprefix("."))]:
             foreign = [name for name in foreign if not name.endswith((".part", ".old"))]
@@ -199,7 +210,7 @@ def _names(path: Path, kind: str) -> set[str]:
         return set()
     try:
         parameters, _ = read_index(path, kind)
-        return {str(entry["name"]) for entry in parameters["shards"]}
+        return {str(entry["name"]) for entry in parameters["shards"]} | {str(parameters.get("coarse"))}
     except RetrieveError as error:
         raise DataError(
             f"{path} holds another index: {error}", reason="unwritable", hint="name a new or empty directory"

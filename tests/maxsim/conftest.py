@@ -1,5 +1,6 @@
 """The definition of the score, in float64 NumPy and plain loops."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -19,3 +20,15 @@ def max_similarity(query, doc, query_where=None, doc_where=None):
 @pytest.fixture(scope="session")
 def oracle():
     return max_similarity
+
+
+@pytest.fixture
+def core_patch(monkeypatch):
+    """Set constants of the core. What was traced with others is forgotten, before the test goes on and after it."""
+
+    def patch(*args):
+        monkeypatch.setattr(*args)
+        jax.clear_caches()
+
+    yield patch
+    jax.clear_caches()

@@ -37,8 +37,8 @@ def test_equal_to_xla(options, junk):
         assert np.array_equal(found, want)
 
 
-def test_deterministic_in_blocks_has_no_scatter(monkeypatch):
-    monkeypatch.setattr(_core, "block_size", lambda *_: 3)
+def test_deterministic_in_blocks_has_no_scatter(core_patch):
+    core_patch(_core, "block_size", lambda *_: 3)
     fn = jax.jit(lambda *args: both(*args, deterministic=True))
     for found, want in zip(fn(QUERIES, DOCS, WHERE), WANT, strict=True):
         assert np.array_equal(found, want)

@@ -171,6 +171,21 @@ def test_two_bits_of_few_tokens_are_exact_on_devices(mesh8):
     assert np.array_equal(grad, np.sum(best, axis=0))
 
 
+def test_documents_are_taken_without_compiling(caplog):
+    """On the device each length would be a program of its own: seconds for a thousand documents."""
+    docs = [np.ones((length, 8), "f") for length in range(1, 20)]
+    packed, encoder = maxsim.pack(docs, group_tokens=64), maxsim.fde(8, bits=1, repetitions=2)
+    encoder.packed(packed)
+    caplog.clear()
+    with jax.log_compiles():
+        packed.select(np.arange(0, 19, 2))
+        maxsim.concat([packed, maxsim.pack(docs[:2], group_tokens=8)])
+        encoder.packed(packed)
+    # Other than the copy of a whole array to the device, which is a program in some releases of jax.
+    compiled = [message.split()[1] for message in caplog.messages if message.startswith("Compiling")]
+    assert set(compiled) <= {"jit(stage)"}
+
+
 def test_bytes():
     assert PACKED.nbytes >= PACKED.tokens.nbytes
     assert maxsim.pack(DOCS, dtype="bfloat16").tokens.nbytes * 2 == maxsim.pack(DOCS).tokens.nbytes

@@ -134,9 +134,9 @@ def test_temperature_does_not_recompile():
     assert fn._cache_size() == 1
 
 
-def test_soft_in_blocks(monkeypatch):
+def test_soft_in_blocks(core_patch):
     whole = jax.jit(lambda q, d: maxsim.score_matrix(q, d, doc_where=DOC_WHERE, temperature=0.5))(QUERIES, DOCS)
-    monkeypatch.setattr(_core, "block_size", lambda *_: 2)
+    core_patch(_core, "block_size", lambda *_: 2)
     blocks = jax.jit(lambda q, d: maxsim.score_matrix(q, d, doc_where=DOC_WHERE, temperature=0.5))(QUERIES, DOCS)
     np.testing.assert_allclose(blocks, whole, rtol=1e-6)
 
@@ -169,3 +169,30 @@ def test_bad_options(unchecked):
         maxsim.score(QUERIES[0], DOCS, temperature=0)
     with pytest.raises(RerankError, match="scalar"):
         maxsim.score(QUERIES[0], DOCS, temperature=jnp.ones(2))
+
+
+def test_calls_outside_of_jit_compile_once(core_patch, caplog):
+    """Loops over blocks and groups would be compiled anew at each call, a hundred times the time of the scores."""
+    core_patch(_core, "block_size", lambda *_: 2)
+    query, docs = random(0, 4, 8), random(1, 7, 6, 8)
+    packed = maxsim.pack(list(docs), group_tokens=8)
+    calls = {
+        "score": lambda: maxsim.score(query, docs),
+        "smooth": lambda: maxsim.score(query, docs, temperature=0.5, reduction="mean"),
+        "score_matrix": lambda: maxsim.score_matrix(query[None], docs, deterministic=True),
+        "score_pairs": lambda: maxsim.score_pairs(query[None], docs[None]),
+        "score_packed": lambda: maxsim.score_packed(query, packed),
+    }
+    for bits, scale in ((8, "document"), (8, "token"), (1, "document")):
+        quantized = maxsim.quantize(packed, bits, scale=scale)
+        calls |= {
+            f"quantize {bits} {scale}": lambda b=bits, s=scale: maxsim.quantize(packed, b, scale=s),
+            f"unpack {bits} {scale}": lambda q=quantized: q.unpack(),
+            f"score_packed {bits} {scale}": lambda q=quantized: maxsim.score_packed(query, q),
+        }
+    for name, call in calls.items():
+        call()
+        caplog.clear()
+        with jax.log_compiles():
+            call()
+        assert not [message for message in caplog.messages if message.startswith("Compiling")], name

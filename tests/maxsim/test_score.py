@@ -94,7 +94,7 @@ def test_oracle(oracle, seed, share):
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 8])
-def test_blocks_do_not_change_a_bit(monkeypatch, block):
+def test_blocks_do_not_change_a_bit(core_patch, block):
     queries, docs = integers(0, 3, 4, 8), integers(1, 7, 6, 8)
     where = np.random.default_rng(2).random((7, 6)) < 0.6
 
@@ -103,26 +103,26 @@ def test_blocks_do_not_change_a_bit(monkeypatch, block):
         return scores, *pullback(scores)
 
     want = jax.jit(both)(queries, docs)
-    monkeypatch.setattr(_core, "block_size", lambda *_: block)
-    monkeypatch.setattr(_core, "MAX_ROWS", 5)
-    monkeypatch.setattr(_core, "PICKED_BYTES", block * 12 * 8 * 4)
+    core_patch(_core, "block_size", lambda *_: block)
+    core_patch(_core, "MAX_ROWS", 5)
+    core_patch(_core, "PICKED_BYTES", block * 12 * 8 * 4)
     for got, expected in zip(jax.jit(lambda *args: both(*args))(queries, docs), want, strict=True):
         assert np.array_equal(got, expected)
 
 
-def test_little_is_computed_twice(monkeypatch):
-    monkeypatch.setattr(_core, "block_size", lambda *_: 6)
+def test_little_is_computed_twice(core_patch):
+    core_patch(_core, "block_size", lambda *_: 6)
     program = str(jax.make_jaxpr(lambda docs: maxsim.score(integers(0, 4, 8), docs))(integers(1, 7, 6, 8)))
     assert "slice_sizes=(4, 6, 8)" in program  # two blocks of 4 documents, not two of 6
 
 
 @pytest.mark.parametrize("kind", ["one core", "cores", "accelerator"])
-def test_every_machine_gets_the_same(monkeypatch, kind):
+def test_every_machine_gets_the_same(core_patch, kind):
     query, docs = integers(0, 4, 8), integers(1, 9, 6, 8)
     want = maxsim.score(query, docs)
-    monkeypatch.setattr(_core, "machine", lambda: kind)
-    monkeypatch.setattr(_core, "BLOCK_BYTES", dict.fromkeys(_core.BLOCK_BYTES, 300))
-    monkeypatch.setattr(_core, "BLOCK_TOKENS", dict.fromkeys(_core.BLOCK_TOKENS, 12))
+    core_patch(_core, "machine", lambda: kind)
+    core_patch(_core, "BLOCK_BYTES", dict.fromkeys(_core.BLOCK_BYTES, 300))
+    core_patch(_core, "BLOCK_TOKENS", dict.fromkeys(_core.BLOCK_TOKENS, 12))
     assert np.array_equal(maxsim.score(query, docs), want)
 
 
@@ -151,10 +151,10 @@ def test_pairs_are_rows_of_score():
         assert np.array_equal(score_pairs(queries, docs, **masks), np.stack(want))
 
 
-def test_pairs_in_blocks(monkeypatch):
+def test_pairs_in_blocks(core_patch):
     queries, docs = integers(0, 6, 4, 8), integers(1, 6, 3, 5, 8)
     want = maxsim.score_pairs(queries, docs)
-    monkeypatch.setattr("jrank.maxsim._score.fitting", lambda *_: 4)
+    core_patch("jrank.maxsim._score.fitting", lambda *_: 4)
     assert np.array_equal(maxsim.score_pairs(queries, docs), want)
     assert "scan" in str(jax.make_jaxpr(lambda *args: maxsim.score_pairs(*args))(queries, docs))
 
@@ -269,8 +269,8 @@ def test_gradient_at_masked_places_is_zero(junk):
         assert not np.any(np.asarray(one)[~where])
 
 
-def test_the_backward_pass_keeps_the_indices_alone(monkeypatch):
-    monkeypatch.setattr(_core, "machine", lambda: "one core")
+def test_the_backward_pass_keeps_the_indices_alone(core_patch):
+    core_patch(_core, "machine", lambda: "one core")
     queries, docs = jnp.ones((8, 16, 32)), jnp.ones((128, 64, 32))
     pullback = jax.jit(lambda q, d: jax.vjp(maxsim.score_matrix, q, d)[1])
     kept = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(pullback, queries, docs)))
@@ -333,10 +333,10 @@ def test_shard_map_over_documents(mesh8, where):
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 @pytest.mark.parametrize("blocks", [False, True])
-def test_lowers_everywhere(monkeypatch, platform, blocks):
-    monkeypatch.setattr(_core, "machine", lambda: "accelerator")
+def test_lowers_everywhere(core_patch, platform, blocks):
+    core_patch(_core, "machine", lambda: "accelerator")
     if blocks:
-        monkeypatch.setattr(_core, "BLOCK_BYTES", {"accelerator": 1000})
+        core_patch(_core, "BLOCK_BYTES", {"accelerator": 1000})
     where = jnp.ones((5, 6), bool)
 
     def train(queries, docs):

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 
+import jax
 import numpy as np
 import pytest
 
@@ -111,6 +112,17 @@ def test_filters(whole):
     assert whole.search(QUERIES, 1, filter=["other"]).ids.tolist() == [[None]] * 4
 
 
+def test_a_narrow_filter_scores_what_passes_alone(whole, monkeypatch):
+    def unwanted(*args, **options):
+        raise AssertionError("all documents were scored")
+
+    monkeypatch.setattr("jrank.retrieval._multi_vector.scan", unwanted)
+    for place in range(0, len(IDS), 7):
+        allowed = np.isin(np.arange(len(IDS)), [place, (5 * place) % len(IDS), 63])
+        check(whole.search(QUERIES, 9, filter=set(np.array(IDS)[allowed].tolist())), SCORES, IDS, 9, allowed)
+    assert whole.search(QUERIES, 1, filter=[]).ids.tolist() == [[None]] * 4
+
+
 def test_candidates(whole):
     some = [["d3", "d60", "gone", None], ["d1"], [], IDS]
     hits = whole.search(QUERIES, 9, candidates=some, filter=lambda name: name != "d3")
@@ -153,6 +165,22 @@ def test_fixed_dimensional_encodings(tmp_path):
         MultiVectorIndex.build(docs, fde={"bits": -1})
 
 
+def test_encodings_are_made_in_parts(monkeypatch):
+    whole = MultiVectorIndex.build(DOCS, IDS, fde=True)
+    monkeypatch.setattr("jrank.retrieval._multi_vector.ENCODED", 9)
+    parts = MultiVectorIndex.build(DOCS, IDS, fde=True)
+    query = np.ones((1, whole._coarse.dimension), "f")
+    np.testing.assert_allclose(whole._coarse.scores(query), parts._coarse.scores(query), rtol=1e-4, atol=1e-4)
+
+
+def test_refused_documents_do_not_fix_the_dimension_of_encodings():
+    index = MultiVectorIndex(fde={"bits": 1, "repetitions": 2})
+    with pytest.raises(RetrieveError, match="comes twice"):
+        index.add([np.ones((2, 3))] * 2, ["a", "a"])
+    index.add([np.eye(5)], ["a"])
+    assert index.search([np.eye(5)], 1, candidates=1).ids.tolist() == [["a"]]
+
+
 def test_cosine_weights_and_one_query():
     index = MultiVectorIndex.build(DOCS, IDS)
     unit = [doc / np.maximum(np.linalg.norm(doc, axis=1, keepdims=True), 1e-9) for doc in DOCS]
@@ -164,6 +192,14 @@ def test_cosine_weights_and_one_query():
     np.testing.assert_allclose(hits.scores[0], np.sort(want)[::-1][:5], rtol=1e-5)
     with pytest.raises(RetrieveError, match="weights"):
         index.search(query, weights=[weights[:2]])
+    for large in (1e39, 3e38, 1e17):
+        with pytest.raises(RetrieveError, match="weights"):
+            index.search(query, weights=[large * weights.astype(float)])
+    assert np.array_equal(index.search(query, 5, weights=[1e15 * weights]).ids, hits.ids)
+    # Together they would be more than float32 holds.
+    dot = MultiVectorIndex.build(DOCS[:3], metric="dot")
+    with pytest.raises(RetrieveError, match="hold 1e\\+12, so scores would overflow"):
+        dot.search([np.full((1, D), 1e8)], weights=[np.full(1, 1e12)])
     with pytest.raises(RetrieveError, match="query 1 has no token"):
         index.search(QUERIES, on_empty="raise")
 
@@ -236,6 +272,22 @@ def test_what_two_bits_mean_is_learnt_once(tmp_path):
         MultiVectorIndex.load(place)
 
 
+def test_coding_compiles_for_few_numbers_of_tokens(caplog):
+    """Documents of 60 lengths: as many programs as powers of two, not one for each."""
+    index = MultiVectorIndex.build(DOCS[:20], IDS[:20], metric="dot", dtype="2bit")
+    index.search(QUERIES[:1], 1)
+    code, rows = index._code, RNG.normal(size=(64, D)).astype("f")
+    for size in (1, 2, 4, 8, 16, 32, 64):
+        encode_all([rows[:size]], "2bit", code)
+    with jax.log_compiles():
+        found = [encode_all([rows[:size]], "2bit", code)[0] for size in range(1, 65)]
+    assert not [message for message in caplog.messages if message.startswith("Compiling")]
+    for size, coded in enumerate(found, 1):
+        assert np.array_equal(coded.tokens, found[-1].tokens[:size])
+        assert np.array_equal(coded.beside, found[-1].beside[:size])
+    assert encode_all([rows[:0]], "2bit", code)[0].tokens.shape == (0, 2)
+
+
 def test_a_save_writes_what_is_new(tmp_path):
     place = tmp_path / "index"
     index = MultiVectorIndex.build(DOCS[:40], IDS[:40], metric="dot")
@@ -252,6 +304,36 @@ def test_a_save_writes_what_is_new(tmp_path):
     loaded.save(tmp_path / "copy")
     for index in (loaded, MultiVectorIndex.load(place), MultiVectorIndex.load(tmp_path / "copy")):
         check(index.search(QUERIES, 9), SCORES, IDS, 9, np.arange(len(IDS)) > 0)
+
+
+def test_encodings_that_did_not_change_are_not_written_again(tmp_path):
+    place, other = tmp_path / "index", tmp_path / "other"
+    index = MultiVectorIndex.build(DOCS[:20], IDS[:20], fde={"bits": 1, "repetitions": 1})
+
+    def name(folder=place):
+        (found,) = folder.glob("coarse-*")
+        return found.name
+
+    index.save(place)
+    first = name()
+    index.save(place)
+    loaded = MultiVectorIndex.load(place)
+    loaded.save(place)
+    assert name() == first
+    loaded.save(other)  # elsewhere they are written, and then lie there
+    MultiVectorIndex.load(other).save(other)
+    loaded.delete(["d0"])
+    loaded.save(place)
+    second = name()
+    assert second != first
+    loaded.add(DOCS[20:22], IDS[20:22])
+    loaded.save(place)
+    assert name() != second
+    for folder, ids in ((place, IDS[1:22]), (other, IDS[:20])):
+        again = MultiVectorIndex.load(folder)
+        assert again.ids == ids
+        again.search(QUERIES[:1], 3, candidates=5)
+        name(folder)
 
 
 def test_an_index_is_whole_at_every_moment_of_a_save(tmp_path, monkeypatch):
@@ -283,8 +365,11 @@ def test_an_index_is_whole_at_every_moment_of_a_save(tmp_path, monkeypatch):
     # What the interrupted save left behind is gone after the next one.
     left = MultiVectorIndex.load(moments[len(moments) // 2])
     left.save(moments[len(moments) // 2])
-    names = {path.name.split("-")[0] for path in moments[len(moments) // 2].iterdir() if not path.name.startswith(".")}
+    names = {path.name.split("-")[0] for path in moments[len(moments) // 2].iterdir()}
     assert names <= {"manifest.json", "shard", "table", "coarse"}
+    for moment in moments:  # files that were being written too
+        MultiVectorIndex.load(moment).save(moment)
+        assert not [path for path in moment.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.slow
