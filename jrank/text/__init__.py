@@ -24,9 +24,10 @@ Nothing here imports jax.
 """
 
 from jrank.text._analyzers import Analyzer, EncodedTexts, TokenizerAnalyzer, encode_texts
+from jrank.text._encoded import Encoded
 from jrank.text._limits import well_formed
 from jrank.text._multi_vector import MultiVectorRules, TokenRules
-from jrank.text._pairs import Encoded, PairTokenizer
+from jrank.text._pairs import PairTokenizer
 from jrank.text._passages import passages
 from jrank.text._stop_words import ENGLISH_STOP_WORDS, STOP_WORDS
 from jrank.text._tokenizer_file import TokenizerConfig, read_tokenizer_config

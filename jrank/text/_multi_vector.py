@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from jrank.errors import ModelError
-from jrank.text._pairs import Encoded, PairTokenizer
+from jrank.text._encoded import Encoded
+from jrank.text._pairs import PairTokenizer
 
 __all__ = ["MultiVectorRules", "TokenRules"]
 

@@ -1,6 +1,5 @@
 """Pairs of texts to token ids: one policy for truncation, special tokens and padding, in training and in serving."""
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -14,6 +13,7 @@ import tokenizers
 
 from jrank.errors import DataError, ModelError
 from jrank.files import atomic_write, read_bytes
+from jrank.text._encoded import Encoded, from_rows
 from jrank.text._limits import CUTS, as_pairs, as_texts, at_least, query_cap, well_formed
 from jrank.text._tokenizer_file import (
     Template,
@@ -26,36 +26,12 @@ from jrank.text._tokenizer_file import (
     without_types,
 )
 
-__all__ = ["Encoded", "PairTokenizer"]
+__all__ = ["PairTokenizer"]
 
 # A tokenizer file is a vocabulary: the largest known ones stay below 40 MB.
 MAX_TOKENIZER_BYTES = 256 << 20
 
 Truncation = Literal["only_second", "longest_first", "error"]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Encoded:
-    """Token ids of several texts or pairs, ragged: nothing is padded yet.
-
-    Attributes:
-      ids: one int32 array per row, special tokens included.
-      type_ids: one int32 array per row; 0 in the first text, and whatever the tokenizer gives the second.
-      truncated: bool, per row: True where a part of the text was left out.
-      lengths: int32, per row: the number of tokens.
-      owners: int32, per row: the index of the pair that the row is a piece of; 0, 1, 2 … except for windows.
-      max_length: the limit that the rows keep.
-    """
-
-    ids: list[np.ndarray]
-    type_ids: list[np.ndarray]
-    truncated: np.ndarray
-    lengths: np.ndarray
-    owners: np.ndarray
-    max_length: int
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 class PairTokenizer:
@@ -243,7 +219,7 @@ class PairTokenizer:
             n, m = cut_to(i, len(query), len(document), budget, cap)
             shortened[i] = n < len(query) or m < len(document) or cut[i] or cut[len(first) + i]
             rows.append(self._pair.fill((query[:n], document[:m])))
-        return _encoded(rows, shortened, np.arange(len(rows)), max_length)
+        return from_rows(rows, shortened, np.arange(len(rows)), max_length)
 
     def encode_windows(
         self,
@@ -298,7 +274,7 @@ class PairTokenizer:
                 rows.append(self._pair.fill((query[:n], document[start : start + width])))
                 shortened.append(lost)
                 owners.append(i)
-        return _encoded(rows, np.array(shortened, bool), np.array(owners, np.int32), max_length)
+        return from_rows(rows, np.array(shortened, bool), np.array(owners, np.int32), max_length)
 
     def encode_texts(
         self,
@@ -329,7 +305,7 @@ class PairTokenizer:
         tokens, cut = self._tokenize(texts, max_characters)
         rows = [self._single.fill((prefix + ids[:budget],)) for ids in tokens]
         shortened = np.array([len(ids) > budget for ids in tokens], bool) | cut
-        return _encoded(rows, shortened, np.arange(len(rows)), max_length)
+        return from_rows(rows, shortened, np.arange(len(rows)), max_length)
 
     def pad(
         self,
@@ -503,18 +479,6 @@ class PairTokenizer:
             forbidden.update(i for group in template.specials for i in group)
         forbidden.discard(unknown)
         return unknown, frozenset(forbidden)
-
-
-def _encoded(rows: list, truncated: np.ndarray, owners: np.ndarray, max_length: int) -> Encoded:
-    ids = [row[0] for row in rows]
-    return Encoded(
-        ids,
-        [row[1] for row in rows],
-        truncated,
-        np.array([len(row) for row in ids], np.int32),
-        owners.astype(np.int32),
-        int(max_length),
-    )
 
 
 def _config_beside(path: Path) -> TokenizerConfig:
