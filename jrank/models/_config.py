@@ -1,6 +1,7 @@
 """What every encoder is described by: one frozen, hashable value, fit to be a static argument of ``jax.jit``."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,18 @@ ACTIVATIONS = {
     "swish": "silu",
     "tanh": "tanh",
 }
+
+
+# Far above every model that there is: a file that says more is broken, and would take the memory for its many names.
+_MOST = {
+    "vocab_size": 1 << 24,
+    "hidden_size": 1 << 16,
+    "num_layers": 1 << 10,
+    "num_heads": 1 << 16,
+    "intermediate_size": 1 << 20,
+    "max_positions": 1 << 24,
+}
+_MOST_LABELS = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,10 +91,21 @@ class EncoderConfig:
     def __post_init__(self):
         if not self.embedding_size:
             object.__setattr__(self, "embedding_size", self.hidden_size)
-        for name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions"):
+        for name, most in _MOST.items():
             value = getattr(self, name)
-            if value < 1:
-                raise ModelError(f"{name} is {value}, at least 1 was expected", reason="invalid_config")
+            if not 1 <= value <= most:
+                expected = "at least 1" if value < 1 else f"at most {most}"
+                raise ModelError(f"{name} is {value}, {expected} was expected", reason="invalid_config")
+        for name in ("hidden_dropout", "attention_dropout", "classifier_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ModelError(
+                    f"{name} is {getattr(self, name)}, a probability below 1 was expected", reason="invalid_config"
+                )
+        for name in ("layer_norm_eps", "initializer_range"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ModelError(
+                    f"{name} is {getattr(self, name)}, a number of at least 0 was expected", reason="invalid_config"
+                )
         if self.hidden_size % self.num_heads:
             raise ModelError(
                 f"hidden_size {self.hidden_size} is no multiple of num_heads {self.num_heads}", reason="invalid_config"
@@ -172,7 +196,12 @@ def read_labels(raw: Mapping[str, Any]) -> tuple[str, ...]:
                 f"config.json: id2label has the keys {sorted(names)}, 0 to {len(names) - 1} were expected",
                 reason="invalid_config",
             ) from None
-    return tuple(f"LABEL_{i}" for i in range(read_field(raw, "num_labels", int, 1)))
+    count = read_field(raw, "num_labels", int, 1)
+    if count > _MOST_LABELS:
+        raise ModelError(
+            f"config.json: num_labels is {count}, at most {_MOST_LABELS} were expected", reason="invalid_config"
+        )
+    return tuple(f"LABEL_{i}" for i in range(count))
 
 
 def read_activation(raw: Mapping[str, Any], name: str = "hidden_act", default: str = "gelu") -> str:

@@ -56,7 +56,7 @@ class CrossEncoder(Shell):
         self.tokenizer = tokenizer
         self.source = source or Source()
         if tokenizer is not None:
-            check_vocabulary(tokenizer, config.vocab_size)
+            check_vocabulary(tokenizer, config)
 
     @classmethod
     def from_pretrained(
@@ -81,7 +81,7 @@ class CrossEncoder(Shell):
         """
         directory = find_weights(name_or_dir)
         found = read_checkpoint(directory, parts=("encoder", "pooler", "head"), num_labels=num_labels, seed=seed)
-        tokenizer = load_tokenizer(directory, found.config.vocab_size)
+        tokenizer = load_tokenizer(directory, found.config)
         raw = {**found.raw, **cross_encoder_fields(found.raw, read_assets(directory, SENTENCE_FILES))}
         return cls(found.params, found.config, tokenizer, source=Source(raw, found.assets, found.new))
 

@@ -134,7 +134,7 @@ class MultiVectorEncoder(Shell):
                 reason="invalid_weights",
             )
         if tokenizer is not None:
-            check_vocabulary(tokenizer, config.vocab_size)
+            check_vocabulary(tokenizer, config)
             self.tokens = TokenRules(self.rules, tokenizer)
 
     @classmethod
@@ -164,7 +164,7 @@ class MultiVectorEncoder(Shell):
         directory = find_weights(name_or_dir)
         projection, found_rules = read_late_interaction(directory)
         found = read_checkpoint(directory, ignored=("linear.",))
-        tokenizer = load_tokenizer(directory, found.config.vocab_size)
+        tokenizer = load_tokenizer(directory, found.config)
         params, new = {"encoder": found.params}, ()
         if projection is not None:
             if dimension not in (None, projection[0].shape[1]):

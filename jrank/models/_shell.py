@@ -8,6 +8,7 @@ import jax
 from flax import nnx
 
 from jrank.errors import ModelError
+from jrank.models._config import EncoderConfig
 from jrank.text import PairTokenizer
 
 __all__ = ["Shell", "Source", "load_tokenizer", "need_tokenizer"]
@@ -64,12 +65,12 @@ class Shell(nnx.Module):
         return copy
 
 
-def load_tokenizer(directory: Any, vocab_size: int) -> PairTokenizer | None:
+def load_tokenizer(directory: Any, config: EncoderConfig) -> PairTokenizer | None:
     """Read the tokenizer of a model directory; None where there is none.
 
     Args:
       directory: the directory.
-      vocab_size: rows of the model's word embedding.
+      config: the configuration of the model.
 
     Raises:
       ModelError: it is broken, or has ids that the model does not know.
@@ -77,23 +78,29 @@ def load_tokenizer(directory: Any, vocab_size: int) -> PairTokenizer | None:
     if not (directory / "tokenizer.json").is_file():
         return None
     tokenizer = PairTokenizer.from_file(directory / "tokenizer.json")
-    check_vocabulary(tokenizer, vocab_size)
+    check_vocabulary(tokenizer, config)
     return tokenizer
 
 
-def check_vocabulary(tokenizer: PairTokenizer, vocab_size: int) -> None:
-    """Refuse a tokenizer with more ids than the model has rows.
+def check_vocabulary(tokenizer: PairTokenizer, config: EncoderConfig) -> None:
+    """Refuse a tokenizer with more ids or token types than the model has rows.
 
     Args:
       tokenizer: the tokenizer.
-      vocab_size: rows of the model's word embedding.
+      config: the configuration of the model.
     """
-    if tokenizer.vocab_size > vocab_size:
-        raise ModelError(
-            f"the tokenizer has {tokenizer.vocab_size} ids, the model knows {vocab_size}",
-            reason="invalid_config",
-            hint="they belong to different models",
-        )
+    # A model with one type takes it for every token, one without types takes none.
+    types = tokenizer.type_vocab_size if config.type_vocab_size > 1 else 0
+    for name, has, knows in (
+        ("ids", tokenizer.vocab_size, config.vocab_size),
+        ("token types", types, config.type_vocab_size),
+    ):
+        if has > knows:
+            raise ModelError(
+                f"the tokenizer has {has} {name}, the model knows {knows}",
+                reason="invalid_config",
+                hint="they belong to different models",
+            )
 
 
 def need_tokenizer(tokenizer: PairTokenizer | None) -> PairTokenizer:

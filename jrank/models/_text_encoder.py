@@ -58,7 +58,7 @@ class TextEncoder(Shell):
         self.source = source or Source()
         self.settings = read_sentence_settings(self.source.assets)
         if tokenizer is not None:
-            check_vocabulary(tokenizer, config.vocab_size)
+            check_vocabulary(tokenizer, config)
 
     @classmethod
     def from_pretrained(cls, name_or_dir: str | os.PathLike[str] = DEFAULT_MODEL) -> "TextEncoder":
@@ -75,7 +75,7 @@ class TextEncoder(Shell):
         """
         directory = find_weights(name_or_dir)
         found = read_checkpoint(directory)
-        tokenizer = load_tokenizer(directory, found.config.vocab_size)
+        tokenizer = load_tokenizer(directory, found.config)
         assets = {**found.assets, **read_assets(directory, SENTENCE_FILES)}
         return cls(found.params, found.config, tokenizer, source=Source(found.raw, assets))
 

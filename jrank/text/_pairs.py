@@ -44,6 +44,7 @@ class PairTokenizer:
 
     Attributes:
       vocab_size: the largest id plus one, so the number of rows that an embedding table must have.
+      type_vocab_size: the largest token type plus one.
       pad_id: the id of the padding token.
       sha256: checksum of the bytes that `to_bytes` returns.
 
@@ -59,6 +60,7 @@ class PairTokenizer:
     """
 
     vocab_size: int
+    type_vocab_size: int
     pad_id: int
     sha256: str
 
@@ -93,6 +95,7 @@ class PairTokenizer:
         self.sha256 = hashlib.sha256(raw).hexdigest()
         self._single = self._probe(1, vocabulary)
         self._pair = self._probe(2, vocabulary)
+        self.type_vocab_size = max(self._single.types | self._pair.types | {self._pad_type}) + 1
         self._unknown, self._forbidden = self._special_ids(spec, vocabulary)
 
     # -- making one -------------------------------------------------------------------------------------------------
@@ -463,6 +466,8 @@ class PairTokenizer:
                     raise broken("it does not put the texts in order, once each")
                 position = sequence + 1
                 types.setdefault(sequence, kind)
+        if strange := {i for group in specials for i in group} - set(vocabulary.values()):
+            raise broken(f"it adds a special token with the id {min(strange)}, which is not in its vocabulary")
         if position != count or len(result.ids) != count * len(pieces.ids) + sum(map(len, specials)):
             raise broken(f"it cannot encode {'a pair of texts' if count == 2 else 'a text'}")
         return Template(

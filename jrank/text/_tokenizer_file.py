@@ -37,6 +37,10 @@ class Template:
     def added(self) -> int:
         return sum(map(len, self.specials))
 
+    @property
+    def types(self) -> set[int]:
+        return {*self.text_types, *(kind for group in self.special_types for kind in group)}
+
     def fill(self, parts: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         ids: list[int] = list(self.specials[0])
         types: list[int] = list(self.special_types[0])

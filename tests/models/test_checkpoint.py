@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
+import tokenizers
 
 from jrank import models
 from jrank.errors import ModelError
@@ -165,6 +166,12 @@ def test_wrong_configurations(text, words, write_case):
         ({"is_decoder": True}, "is_decoder is set"),
         ({"id2label": {"1": "x"}}, "id2label has the keys ['1']"),
         ({"num_hidden_layers": 3}, "missing: encoder.layer.2."),
+        ({"num_hidden_layers": 1 << 31}, "num_layers is 2147483648, at most 1024 was expected"),
+        ({"vocab_size": 10**20}, "at most 16777216 was expected"),
+        ({"id2label": None, "num_labels": 1 << 40}, "num_labels is 1099511627776, at most 1048576 were expected"),
+        ({"layer_norm_eps": float("nan")}, "layer_norm_eps is nan, a number of at least 0 was expected"),
+        ({"initializer_range": -1}, "initializer_range is -1.0, a number of at least 0 was expected"),
+        ({"hidden_dropout_prob": 1.0}, "hidden_dropout is 1.0, a probability below 1 was expected"),
         ({"vocab_size": 41}, "[40, 16] instead of [41, 16]"),
         ({"vocab_size": 10}, "[40, 16] instead of [10, 16]"),
     ],
@@ -238,6 +245,27 @@ def test_a_tokenizer_of_another_model_is_refused(cases, write_model):
     shapes = {**cases["bert"]["shapes"], "bert.embeddings.word_embeddings.weight": [5, 16]}
     place = write_model(config, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
     assert "the tokenizer has 13 ids, the model knows 5" in str(message(place))
+
+
+def test_a_tokenizer_of_other_types_than_the_model_knows(write_case):
+    place = write_case("bert")
+    spec = json.loads((place / "tokenizer.json").read_text())
+    for pair, said in (
+        ("[CLS] $A [SEP] $B:2 [SEP]:2", "the tokenizer has 3 token types, the model knows 2"),
+        ("[CLS] $A [SEP] $B:1 [SEP]:1", None),
+    ):
+        processor = tokenizers.processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", pair=pair, special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+        )
+        inner = tokenizers.Tokenizer.from_str(json.dumps(spec))
+        inner.post_processor = processor
+        (place / "tokenizer.json").write_text(inner.to_str())
+        if said is None:
+            assert models.CrossEncoder.from_pretrained(place).tokenizer.type_vocab_size == 2
+        else:
+            assert said in str(message(place))
+    (place / "tokenizer.json").write_text(inner.to_str().replace('"ids":[1]', '"ids":[77]'))
+    assert "a special token with the id 77, which is not in its vocabulary" in str(message(place))
 
 
 def test_equal_models_give_equal_bytes(bert, tmp_path):
