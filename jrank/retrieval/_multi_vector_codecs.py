@@ -98,7 +98,7 @@ def encode_all(documents: Sequence[np.ndarray], dtype: str, code: Any) -> list[C
 def _plain(dtype: str) -> Codec:
     def encode(vectors: np.ndarray, code: Any) -> Coded:
         del code
-        return Coded(vectors.astype(storage_dtype(dtype)), None)
+        return Coded(vectors.astype(storage_dtype(dtype), copy=False), None)  # ``check_vectors`` made a copy
 
     def decode(coded: Coded, dimension: int, code: Any) -> np.ndarray:
         del dimension, code

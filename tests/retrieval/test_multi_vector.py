@@ -288,6 +288,16 @@ def test_coding_compiles_for_few_numbers_of_tokens(caplog):
     assert encode_all([rows[:0]], "2bit", code)[0].tokens.shape == (0, 2)
 
 
+@pytest.mark.parametrize("metric", ["dot", "cosine"])
+def test_vectors_are_copied_once(metric):
+    mine = np.eye(3, D, dtype="f")
+    index = MultiVectorIndex.build([mine], ["a"], metric=metric)
+    vectors = encode_all([mine], "float32", None)[0].tokens
+    assert np.shares_memory(vectors, mine)  # the codec makes no other copy than that of the check
+    mine[:] = 7
+    assert np.array_equal(index.vectors(["a"])[0], np.eye(3, D))
+
+
 def test_a_save_writes_what_is_new(tmp_path):
     place = tmp_path / "index"
     index = MultiVectorIndex.build(DOCS[:40], IDS[:40], metric="dot")
