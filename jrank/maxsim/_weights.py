@@ -87,7 +87,7 @@ def _idf(document_frequencies: ArrayLike, documents: ArrayLike) -> Array:
 
 def _scaled(weights: Array) -> Array:
     low, high = jnp.min(weights, -1, keepdims=True, initial=jnp.inf), jnp.max(weights, -1, keepdims=True, initial=0)
-    spread = high > low
+    spread = ~(high <= low)  # NaN is passed on, not taken for equality
     return jnp.where(
         spread, (weights - low) / jnp.where(spread, high - low, jnp.ones_like(low)), jnp.ones_like(weights)
     )

@@ -90,6 +90,7 @@ def test_idf():
     np.testing.assert_allclose(maxsim.idf_weights(frequencies, 100), raw / raw.max(), rtol=1e-5)  # float32 logarithms
     assert maxsim.idf_weights(np.array([3, 3]), 100).tolist() == [1, 1]
     assert maxsim.idf_weights(np.zeros((2, 0)), 100).shape == (2, 0)
+    assert np.isnan(maxsim.idf_weights(np.array([3.0, np.nan]), 100)).all()
 
 
 def test_bm25():
