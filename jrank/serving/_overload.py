@@ -29,9 +29,10 @@ class Overload:
         self._refusing = False
 
     def served(self, now: float, pairs: int) -> None:
-        """Take note of pairs that were scored."""
+        """Take note of pairs that were scored together."""
         self._last = now
-        self._drain(float(pairs))
+        # Those who are answered may all ask again at once: that is no excess.
+        self._drain(float(pairs), credit=float(pairs))
 
     def refuses(self, now: float, pairs: int, waiting: int, pair_seconds: float) -> bool:
         """Take note of a request, and say whether it is one too many.
@@ -46,7 +47,7 @@ class Overload:
         if not pair_seconds:
             return False
         if not waiting:
-            self._drain((now - self._last) / pair_seconds)
+            self._drain((now - self._last) / pair_seconds, credit=0.0)
         if waiting * pair_seconds <= max(_SHORT, _REQUESTS * usual * pair_seconds):
             self._long_since = None
             if self._refusing:
@@ -62,9 +63,9 @@ class Overload:
         self._offer(pairs, pair_seconds)
         return self._refusing
 
-    def _drain(self, pairs: float) -> None:
-        self._excess = max(0.0, self._excess - pairs)
-        if not self._excess:
+    def _drain(self, pairs: float, *, credit: float) -> None:
+        self._excess = max(min(self._excess, -credit), self._excess - pairs)
+        if self._excess <= 0:
             self._refusing = False
 
     def _offer(self, pairs: int, pair_seconds: float) -> None:

@@ -3,6 +3,7 @@
 import heapq
 
 import numpy as np
+import pytest
 
 from jrank.serving._overload import Overload
 
@@ -10,10 +11,11 @@ SERVICE = 0.04  # seconds of a request
 PAIRS = 4  # of a request
 
 
-def simulate(moments=(), *, clients=0, seconds=60.0, overload=None, seed=0):
-    """One server, first come first served; requests arrive at moments, or clients ask again when they are answered.
+def simulate(moments=(), *, clients=0, seconds=60.0, overload=None, seed=0, together=1):
+    """One server that takes some requests at a time, the oldest first; answers come when all of these are done.
 
-    Returns the seconds of each accepted request, in order of their answers, and the moments of the refused ones.
+    Requests arrive at moments, or clients ask again when they are answered. Returns the seconds of each accepted
+    request, in order of their answers, and the moments of the refused ones.
     """
     rng, overload = np.random.default_rng(seed), overload or Overload()
     events = [(moment, number, "ask", None) for number, moment in enumerate(moments)]
@@ -31,15 +33,18 @@ def simulate(moments=(), *, clients=0, seconds=60.0, overload=None, seed=0):
                 waiting += PAIRS
                 queue.append((now, who))
         elif kind == "answer":
-            asked, client = who
-            times.append(now - asked)
-            overload.served(now, PAIRS)
-            busy, waiting = False, waiting - PAIRS
-            if client is not None:
-                heapq.heappush(events, (now + 0.001, number, "ask", client))
+            overload.served(now, PAIRS * len(who))
+            busy = False
+            for asked, client in who:
+                times.append(now - asked)
+                waiting -= PAIRS
+                number += 1
+                if client is not None:
+                    heapq.heappush(events, (now + rng.uniform(0.001, 0.004), number, "ask", client))
         if queue and not busy:
-            took = SERVICE * np.exp(0.1 * rng.standard_normal())
-            heapq.heappush(events, (now + took, number, "answer", queue.pop(0)))
+            some, queue = queue[:together], queue[together:]
+            took = len(some) * SERVICE * np.exp(0.1 * rng.standard_normal())
+            heapq.heappush(events, (now + took, number, "answer", some))
             busy = True
     return np.array(times), np.array(refused)
 
@@ -49,8 +54,9 @@ def arrivals(load, seconds=60.0, seed=1):
     return np.cumsum(np.random.default_rng(seed).exponential(SERVICE / load, int(load * seconds / SERVICE)))
 
 
-def test_at_twice_the_capacity_the_accepted_wait_shortly_and_the_server_stays_busy():
-    times, refused = simulate(arrivals(2.0))
+@pytest.mark.parametrize("together", [1, 16])
+def test_at_twice_the_capacity_the_accepted_wait_shortly_and_the_server_stays_busy(together):
+    times, refused = simulate(arrivals(2.0), together=together)
     assert np.quantile(times, 0.99) < 7 * SERVICE  # two wait, and a few more until it is known that the load lasts
     assert times.max() < 0.2 + 10 * SERVICE
     assert len(times) * SERVICE > 0.9 * 60
@@ -78,9 +84,10 @@ def test_a_burst_is_taken_whole_even_after_an_overload():
     assert refused.max() < 30
 
 
-def test_clients_that_wait_for_their_answers_are_taken_however_long_the_queue_they_make():
-    for clients in (1, 2, 16, 40):
-        times, refused = simulate(clients=clients)
+@pytest.mark.parametrize("together", [1, 4, 16])
+def test_clients_that_wait_for_their_answers_are_taken_however_long_the_queue_they_make(together):
+    for clients in (1, 2, 3, 16, 17, 40):
+        times, refused = simulate(clients=clients, together=together)
         assert not refused.size, clients
         assert np.median(times) > 0.9 * clients * SERVICE
 
