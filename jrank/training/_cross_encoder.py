@@ -110,7 +110,7 @@ def fit_cross_encoder(
       shapes: most widths that lists are padded to; every one costs a compilation.
       dropout: whether to drop out as the model's configuration says.
       compute_dtype: ``jnp.bfloat16`` for accelerators; parameters and optimiser stay in float32. On a CPU a step takes
-        about twice as long in it.
+        about as long in both.
       remat: compute each layer again in the backward pass instead of keeping it.
       validate_every: steps between validations; None is an epoch.
       patience: stop after so many validations without improvement; None never stops early.
