@@ -87,8 +87,8 @@ def fit_multi_vector(
       weight_decay: of all matrices, not of biases and normalisations.
       clip_norm: the longest gradient; None does not clip.
       dropout: whether to drop out as the model's configuration says; not together with ``chunk_size``.
-      compute_dtype: ``jnp.bfloat16`` for accelerators; parameters, scores and optimiser stay in float32. On a CPU a step
-        takes about as long in both.
+      compute_dtype: ``jnp.bfloat16`` for accelerators; parameters, scores and optimiser stay in float32. On a CPU a
+        step takes about as long in both.
       remat: compute each layer again in the backward pass instead of keeping it.
       validate_every: steps between validations; None is an epoch.
       patience: stop after so many validations without improvement; None never stops early.
