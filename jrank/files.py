@@ -123,6 +123,7 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     try:
         yield work
         os.chmod(work, 0o777 & ~_umask())
+        _flush(work)
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
             os.replace(path, old / path.name)
@@ -133,6 +134,17 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
+
+
+def _flush(directory: Path) -> None:
+    """Wait until all files of a directory are on the disk: after a power cut a name must not stand for nothing."""
+    for place in directory.rglob("*"):
+        if place.is_file() and not place.is_symlink():
+            handle = os.open(place, os.O_RDWR if os.name == "nt" else os.O_RDONLY)  # Windows flushes what it may write
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
 def _umask() -> int:

@@ -43,6 +43,29 @@ def test_atomic_directory_replaces_the_whole(tmp_path):
     assert os.listdir(tmp_path) == ["bundle"]
 
 
+def test_atomic_directory_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    seen = []
+    fsync, replace = os.fsync, os.replace
+
+    def note_flush(handle):
+        seen.append(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    def note_name(old, new):
+        seen.append("named")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", note_flush)
+    monkeypatch.setattr(os, "replace", note_name)
+    with files.atomic_directory(tmp_path / "out") as folder:
+        (folder / "a.npy").write_bytes(b"1")
+        (folder / "inner").mkdir()
+        (folder / "inner" / "b.json").write_text("{}")
+    out = tmp_path / "out"
+    assert sorted(seen[:-1]) == sorted(path.stat().st_ino for path in (out / "a.npy", out / "inner" / "b.json"))
+    assert seen[-1] == "named"
+
+
 def test_atomic_directory_refuses_a_file(tmp_path):
     (tmp_path / "f").write_text("")
     with pytest.raises(DataError, match="is a file, a directory was expected"), files.atomic_directory(tmp_path / "f"):
