@@ -85,5 +85,7 @@ def _run(words: list[str]) -> int:
         sys.stderr.write(f"jrank {args.command}: {error}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write(f"\njrank {args.command}: interrupted\n")
+        kept = getattr(args, "resume", None)
+        further = f"; the same command goes on from what {kept} holds" if kept else ""
+        sys.stderr.write(f"\njrank {args.command}: interrupted{further}\n")
         return 130

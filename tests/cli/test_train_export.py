@@ -110,6 +110,19 @@ def test_the_report_as_json_and_a_directory_that_is_there(collection, start, tmp
     assert train(collection, start, out, "--max-steps", "2", "--replace", "--validation-queries", "0") == 0
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [([], "interrupted\n"), (["--resume", "state"], "interrupted; the same command goes on from what state holds\n")],
+)
+def test_an_interruption_says_how_to_go_on(more, said, monkeypatch, capsys):
+    def interrupt(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jrank.cli._train.run", interrupt)
+    assert main(["train", "cross-encoder", "--data", "data", "--out", "out", *more]) == 130
+    assert capsys.readouterr().err == f"\njrank train: {said}"
+
+
 def test_grades_are_classes(collection, start, tmp_path, capsys):
     graded = tmp_path / "graded"
     shutil.copytree(collection, graded)
